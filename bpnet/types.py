@@ -1,0 +1,177 @@
+"""Records on the path of a query; each checks its parts once, and inner code trusts it.
+
+Shape letters, project-wide:
+
+======  =======================  ======  ======================
+B       query-video pairs        D       hidden width
+T       clips                    K       proposals a pair
+L       query tokens             H       heads
+C       stored feature width     W       characters of a token
+N, M    free
+======  =======================  ======  ======================
+
+Masks are bool and True where an entry is real. Spans are half-open pairs [start, end) of
+real-valued clip positions; moments are in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from bpnet.errors import AnnotationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from bpnet_features import ClipGrid
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """One sentence about one video, and the moment that it describes.
+
+    Attributes:
+        qid: Id of the query, unique in its file.
+        video_id: Id of the video.
+        query: The sentence, not empty.
+        start_seconds: Beginning of the moment, >= 0.
+        end_seconds: End of the moment, > start_seconds and <= duration_seconds.
+        duration_seconds: Length of the video.
+        split: Name of the part that it belongs to, such as ``"train"``.
+    """
+
+    qid: str
+    video_id: str
+    query: str
+    start_seconds: float
+    end_seconds: float
+    duration_seconds: float
+    split: str
+
+    def __post_init__(self) -> None:
+        times = (self.start_seconds, self.end_seconds, self.duration_seconds)
+        inside = 0 <= self.start_seconds < self.end_seconds <= self.duration_seconds
+        if not (all(math.isfinite(time) for time in times) and inside):
+            raise AnnotationError(
+                f"query {self.qid!r}: moment {self.start_seconds} to {self.end_seconds} s of a video "
+                f"of {self.duration_seconds} s: expected 0 <= start < end <= duration"
+            )
+        if not self.query.strip():
+            raise AnnotationError(f"query {self.qid!r}: empty sentence")
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """An answer: a piece of a video, and how well it fits the query.
+
+    Attributes:
+        start_seconds: Its beginning.
+        end_seconds: Its end, > start_seconds.
+        score: Matching score; higher is better, comparable within one query.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The moment as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """One query with its video, as arrays.
+
+    Attributes:
+        video: Clip features (T, C) float32.
+        grid: Where those clips lie in time.
+        query_ids: Token ids (L,) int64, L >= 1.
+        char_ids: Character ids (L, W) int64; W is 0 where the model reads no characters.
+        annotation: Where the sample comes from; None when the truth is not known.
+        target_span: The moment in clip positions (2,) float32, or None.
+        target_cells: The nearest whole clips (2,) int64, half-open, or None.
+    """
+
+    video: npt.NDArray[np.float32]
+    grid: ClipGrid
+    query_ids: npt.NDArray[np.int64]
+    char_ids: npt.NDArray[np.int64]
+    annotation: Annotation | None = None
+    target_span: npt.NDArray[np.float32] | None = None
+    target_cells: npt.NDArray[np.int64] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples padded to common lengths; padded places are zero.
+
+    Attributes:
+        video: Clip features (B, T, C).
+        video_mask: (B, T) bool.
+        query_ids: Token ids (B, L) int64.
+        char_ids: Character ids (B, L, W) int64.
+        query_mask: (B, L) bool.
+        target_spans: Moments in clip positions (B, 2), or None.
+        target_cells: Nearest whole clips (B, 2) int64, half-open, or None.
+        samples: The samples, in order.
+    """
+
+    video: Tensor
+    video_mask: Tensor
+    query_ids: Tensor
+    char_ids: Tensor
+    query_mask: Tensor
+    target_spans: Tensor | None = None
+    target_cells: Tensor | None = None
+    samples: tuple[Sample, ...] = ()
+
+    def __post_init__(self) -> None:
+        size, num_clips = self.video.shape[:2]
+        num_tokens = self.query_ids.shape[1]
+        expected = {
+            "video_mask": (size, num_clips),
+            "query_ids": (size, num_tokens),
+            "char_ids": (size, num_tokens, self.char_ids.shape[-1]),
+            "query_mask": (size, num_tokens),
+            "target_spans": (size, 2),
+            "target_cells": (size, 2),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            assert value is None or tuple(value.shape) == shape, (name, tuple(value.shape), shape)
+        assert bool(self.video_mask[:, 0].all()) and bool(self.query_mask[:, 0].all())
+
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device."""
+        moved = {
+            field.name: value.to(device, non_blocking=True)
+            for field in dataclasses.fields(self)
+            if hasattr(value := getattr(self, field.name), "to")
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Proposals:
+    """Candidate spans of stage one, best first.
+
+    Attributes:
+        spans: (B, K, 2) float, half-open clip positions, start < end where real.
+        logits: (B, K) log of P_start * P_end.
+        mask: (B, K) bool; a short video has fewer than K spans.
+    """
+
+    spans: Tensor
+    logits: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        size, num_proposals = self.logits.shape
+        assert tuple(self.spans.shape) == (size, num_proposals, 2), tuple(self.spans.shape)
+        assert tuple(self.mask.shape) == (size, num_proposals), tuple(self.mask.shape)
+        assert bool(self.mask[:, 0].all())

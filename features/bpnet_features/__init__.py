@@ -1,0 +1,19 @@
+"""Clip features of videos on disk: what they are, where they lie in time, in and out of HDF5.
+
+Needs NumPy and h5py only; PyTorch is never imported here.
+"""
+
+from bpnet_features.errors import BPNetError, FeatureError, MissingVideoError
+from bpnet_features.grid import ClipGrid
+from bpnet_features.spec import FeatureSpec
+from bpnet_features.store import FeatureStore, FeatureWriter
+
+__all__ = [
+    "BPNetError",
+    "ClipGrid",
+    "FeatureError",
+    "FeatureSpec",
+    "FeatureStore",
+    "FeatureWriter",
+    "MissingVideoError",
+]
