@@ -50,6 +50,10 @@ class ClipGrid:
     ) -> ClipGrid:
         """Clips at a constant stride; the last one reaches to the end of the video.
 
+        Where the last clip would begin at or after the end, by rounding or because an extractor
+        padded the video, the last two clips share what the one before it has, so that every clip
+        stands for some time inside the video.
+
         Args:
             num_clips: Number of clips T, >= 1.
             duration_seconds: Length of the video, > 0.
@@ -66,20 +70,24 @@ class ClipGrid:
         """
         if num_clips < 1:
             raise FeatureError(f"num_clips={num_clips}: expected at least 1 clip")
+        if not start_seconds >= 0:
+            raise FeatureError(f"start_seconds={start_seconds}: expected a number >= 0")
         if stride_seconds is None:
             edges = np.linspace(start_seconds, duration_seconds, num_clips + 1)
             return cls(edges, duration_seconds)
-        if not stride_seconds > 0:
-            raise FeatureError(f"stride_seconds={stride_seconds}: expected a number > 0")
-        edges = start_seconds + stride_seconds * np.arange(num_clips + 1)
-        if edges[-2] >= duration_seconds + stride_seconds:
+        if not 0 < stride_seconds < np.inf:
+            raise FeatureError(f"stride_seconds={stride_seconds}: expected a finite number > 0")
+        edges = start_seconds + stride_seconds * np.arange(num_clips + 1, dtype=np.float64)
+        late = edges[-2] >= duration_seconds
+        if late and (num_clips == 1 or edges[-3] >= duration_seconds):
             raise FeatureError(
-                f"{num_clips} clips of {stride_seconds:g} s each begin as late as {edges[-2]:.2f} s, "
-                f"but the video ends at {duration_seconds:.2f} s: the stride or the duration is "
+                f"{num_clips} clips of {stride_seconds:g} s each begin as late as {edges[-2]:.2f} "
+                f"s, but the video ends at {duration_seconds:.2f} s: the stride or the duration is "
                 "wrong. Correct the spec, or leave seconds_per_clip out to use duration / clips"
             )
-        if duration_seconds > edges[-2]:
-            edges[-1] = duration_seconds
+        edges[-1] = duration_seconds
+        if late:
+            edges[-2] = (edges[-3] + duration_seconds) / 2
         return cls(edges, duration_seconds)
 
     @property
@@ -123,8 +131,8 @@ class ClipGrid:
             ``(start, end)`` with 0 <= start < end <= T; of equal ones the earliest, as in VSLNet.
         """
         low, high = self.to_clips((start_seconds, end_seconds))
-        # For a fixed other end the IoU falls off on both sides of the true time, so the best edge is
-        # one of its two neighbours, or the next edge where start and end would fall together.
+        # For a fixed other end the IoU falls off on both sides of the true time, so the best edge
+        # is one of its two neighbours, or the next edge where start and end would fall together.
         last = self.num_clips - 1
         starts = sorted({min(int(np.floor(low)), last), min(int(np.ceil(low)), last)})
         ends = {int(np.floor(high)), int(np.ceil(high))} | {start + 1 for start in starts}
@@ -141,7 +149,8 @@ class ClipGrid:
     def boundaries(self, num_positions: int) -> npt.NDArray[np.int64]:
         """First clips of the groups that `resample` averages: ``round(i T / N)``, half to even.
 
-        This is the rule of 2D-TAN, VSLNet and MMN; an off-by-one here moves published numbers.
+        This is the rule of 2D-TAN, VSLNet and MMN, except that these also clamp the last boundary
+        to T - 1 and so leave the last clip out; an off-by-one here moves published numbers.
 
         Args:
             num_positions: Number N of groups, >= 1.
@@ -151,6 +160,27 @@ class ClipGrid:
         """
         steps = np.arange(num_positions + 1) * self.num_clips / num_positions
         return np.round(steps).astype(np.int64)
+
+    def coarsen(self, num_positions: int) -> ClipGrid:
+        """The grid of a video brought to a fixed number of positions, see `resample`.
+
+        Args:
+            num_positions: Number N of positions, >= 1.
+
+        Returns:
+            A grid of N positions over the same time.
+
+        Raises:
+            FeatureError: N < 1.
+        """
+        if num_positions < 1:
+            raise FeatureError(f"num_positions={num_positions}: expected at least 1")
+        if num_positions <= self.num_clips:
+            edges = self.edges_seconds[self.boundaries(num_positions)]
+        else:  # a clip is repeated, and its time is divided evenly between the copies
+            positions = np.arange(num_positions + 1) * self.num_clips / num_positions
+            edges = np.interp(positions, np.arange(self.num_clips + 1), self.edges_seconds)
+        return dataclasses.replace(self, edges_seconds=edges)
 
     def resample(self, clips: FloatArray, num_positions: int) -> tuple[FloatArray, ClipGrid]:
         """Bring a video to a fixed number of positions by mean pooling.
@@ -170,23 +200,11 @@ class ClipGrid:
         """
         if len(clips) != self.num_clips:
             raise FeatureError(f"{len(clips)} clips on a grid of {self.num_clips}")
-        if num_positions < 1:
-            raise FeatureError(f"num_positions={num_positions}: expected at least 1")
+        grid = self.coarsen(num_positions)
         bounds = self.boundaries(num_positions)
         firsts = np.minimum(bounds[:-1], self.num_clips - 1)
         counts = np.diff(bounds)
-        if np.all(counts > 0):
-            sums = np.add.reduceat(clips, firsts, axis=0, dtype=np.float32)
-            return sums / counts[:, None].astype(np.float32), dataclasses.replace(
-                self, edges_seconds=self.edges_seconds[bounds]
-            )
-        # More positions than clips: a clip is repeated, and time is divided evenly between them.
-        pooled = np.stack(
-            [
-                np.mean(clips[first : first + max(count, 1)], axis=0, dtype=np.float32)
-                for first, count in zip(firsts, counts, strict=True)
-            ]
-        )
-        positions = np.arange(num_positions + 1) * self.num_clips / num_positions
-        edges = np.interp(positions, np.arange(self.num_clips + 1), self.edges_seconds)
-        return pooled, dataclasses.replace(self, edges_seconds=edges)
+        if num_positions > self.num_clips:
+            return clips[firsts].astype(np.float32), grid
+        sums = np.add.reduceat(clips, firsts, axis=0, dtype=np.float32)
+        return sums / counts[:, None].astype(np.float32), grid

@@ -46,7 +46,8 @@ class FeatureSpec:
     version: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "streams", tuple(self.streams))
+        streams = (self.streams,) if isinstance(self.streams, str) else tuple(self.streams or ())
+        object.__setattr__(self, "streams", streams)
         if self.feature_dim < 1:
             raise FeatureError(f"feature spec: feature_dim={self.feature_dim}: expected >= 1")
         for name in ("fps", "clip_length_frames", "clip_stride_frames", "seconds_per_clip"):

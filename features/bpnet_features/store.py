@@ -48,7 +48,12 @@ class FeatureStore:
         self.spec = self._read_spec(spec)
 
     def _handle(self) -> h5py.File:
-        if self._file is None or self._pid != os.getpid():
+        if self._file is not None and self._pid != os.getpid():
+            # Inherited through a fork. HDF5 would hand out the parent's file descriptor again, and
+            # with it the position that it shares with the parent, if this stayed open.
+            self._file.close()
+            self._file = None
+        if self._file is None:
             self._file, self._pid = self._open(), os.getpid()
         return self._file
 
@@ -80,10 +85,11 @@ class FeatureStore:
         name, version = attributes["format"], attributes.get("format_version")
         if name != FORMAT_NAME or version != FORMAT_VERSION:
             raise FeatureError(
-                f"feature file {str(self.path)!r} has format {name!r} version {version!r}: expected "
-                f"{FORMAT_NAME!r} version {FORMAT_VERSION}; update bpnet or write the file anew"
+                f"feature file {str(self.path)!r} has format {name!r} version {version!r}: "
+                f"expected {FORMAT_NAME!r} version {FORMAT_VERSION}; update bpnet, or write the "
+                "file anew"
             )
-        stored = FeatureSpec.from_json(attributes["spec"], str(self.path))
+        stored = FeatureSpec.from_json(str(attributes.get("spec", "")), str(self.path))
         differences = stored.differences(given) if given is not None else []
         if differences:
             raise FeatureError(
@@ -126,8 +132,8 @@ class FeatureStore:
         key = self._key(video_id)
         if key is None:
             raise MissingVideoError(
-                f"video {video_id!r} is not in {self.path} ({len(self)} videos); run `bpnet features "
-                "check` to list all gaps, or set data.missing=drop"
+                f"video {video_id!r} is not in {self.path} ({len(self)} videos); run `bpnet "
+                "features check` to list all gaps, or set data.missing=drop"
             )
         entry = self._handle()[key]
         if isinstance(entry, h5py.Group):
@@ -144,6 +150,28 @@ class FeatureStore:
         """Length of a video in seconds, or None where the file does not say."""
         value = self.dataset(video_id).attrs.get("duration_seconds")
         return None if value is None else float(value)
+
+    def grid(self, video_id: str, duration_seconds: float | None = None) -> ClipGrid:
+        """Where the clips of a video lie in time, without reading them; as `read` gives it."""
+        where = f"video {video_id!r} in {self.path}"
+        return self._grid(self.dataset(video_id), duration_seconds, where)
+
+    def grid(self, video_id: str, duration_seconds: float | None = None) -> ClipGrid:
+        """Where the clips of one video lie in time; reads no features.
+
+        Args:
+            video_id: Id of the video.
+            duration_seconds: As in `read`.
+
+        Returns:
+            The grid.
+
+        Raises:
+            MissingVideoError: The video is not in the file.
+            FeatureError: It has no clips, or no known duration or time base.
+        """
+        dataset = self.dataset(video_id)
+        return self._grid(dataset, duration_seconds, f"video {video_id!r} in {self.path}")
 
     def read(
         self, video_id: str, duration_seconds: float | None = None

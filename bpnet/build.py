@@ -1,0 +1,237 @@
+"""Config -> objects; the only place that does it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bpnet.checkpoint import Checkpoint
+from bpnet.config import DataConfig, ModelConfig, TrainConfig, from_dict
+from bpnet.data.vocabulary import Vocabulary
+from bpnet.errors import CheckpointError, ConfigError
+from bpnet.models.bpnet import BPNet
+from bpnet.models.encoder import Encoder
+from bpnet.models.fusion import Fusion
+from bpnet.models.layers import (
+    CharacterEmbedding,
+    FeatureEncoder,
+    QueryPool,
+    VideoQueryAttention,
+    WordEmbedding,
+    make_lstm,
+)
+from bpnet.models.proposer import Proposer, RnnPredictor, TransformerPredictor
+from bpnet.models.scorer import Scorer
+from bpnet_features import FeatureSpec, FeatureStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of a network that follow from the data.
+
+    Attributes:
+        feature_dim: Width C of the clip features.
+        num_words: Words of the vocabulary, with the two special ones.
+        num_characters: Characters of the vocabulary, with the two special ones; 0: none are read.
+        word_dim: Width of the word embedding.
+        frozen_words: Whether the words have given vectors that are not trained.
+        max_positions: Longest video or query, in positions.
+    """
+
+    feature_dim: int
+    num_words: int
+    num_characters: int
+    word_dim: int
+    frozen_words: bool
+    max_positions: int
+
+
+def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
+    """The network, with fresh weights from torch's global random state.
+
+    Args:
+        config: Its config.
+        sizes: What follows from the data.
+
+    Returns:
+        The model, in training mode, on the CPU.
+    """
+
+    def feature_encoder() -> FeatureEncoder:
+        return FeatureEncoder(
+            dim=config.hidden_dim,
+            num_heads=config.num_heads,
+            kernel_size=config.kernel_size,
+            num_conv_layers=config.num_conv_layers,
+            max_positions=sizes.max_positions,
+            dropout=config.dropout,
+            embedding_init=config.embedding_init,
+        )
+
+    dim = config.hidden_dim
+    characters = None
+    if sizes.num_characters:
+        characters = CharacterEmbedding(
+            sizes.num_characters, config.char_dim, config.dropout, config.embedding_init
+        )
+    encoder = Encoder(
+        feature_dim=sizes.feature_dim,
+        words=WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words),
+        word_dim=sizes.word_dim,
+        characters=characters,
+        encoder=feature_encoder(),
+        hidden_dim=dim,
+        dropout=config.dropout,
+    )
+    predictor: RnnPredictor | TransformerPredictor
+    match config.predictor:
+        case "rnn":
+            predictor = RnnPredictor(
+                make_lstm(dim, config.lstm_init), make_lstm(dim, config.lstm_init), dim
+            )
+        case "transformer":
+            predictor = TransformerPredictor(feature_encoder(), dim)
+        case other:
+            raise ConfigError(f"model.predictor={other!r}: expected rnn or transformer")
+    proposer = Proposer(
+        attention=VideoQueryAttention(dim, config.dropout),
+        query_pool=QueryPool(dim),
+        predictor=predictor,
+        dim=dim,
+        num_proposals=config.num_proposals,
+    )
+    return BPNet(
+        encoder,
+        proposer,
+        Fusion(config.fusion, config.span_feature, dim),
+        Scorer(dim),
+        detach_stage_two=config.detach_stage_two,
+        score_fusion=config.score_fusion,
+    )
+
+
+def build_for_training(
+    config: TrainConfig, vocabulary: Vocabulary, vectors: Tensor | None, spec: FeatureSpec
+) -> tuple[BPNet, Sizes]:
+    """The network of a new run.
+
+    Args:
+        config: The run.
+        vocabulary: Its vocabulary.
+        vectors: Vectors of the vocabulary's words, or None: they are learned.
+        spec: The features that it will read.
+
+    Returns:
+        The model with weights drawn from ``config.seed``, and its sizes.
+    """
+    torch.manual_seed(config.seed)
+    sizes = Sizes(
+        feature_dim=spec.feature_dim,
+        num_words=len(vocabulary.words),
+        num_characters=len(vocabulary.characters),
+        word_dim=config.model.word_dim if vectors is None else vectors.shape[1],
+        frozen_words=vectors is not None,
+        max_positions=config.max_positions,
+    )
+    model = build_model(config.model, sizes)
+    if vectors is not None:
+        model.encoder.words.words.copy_(vectors[2:])
+    return model, sizes
+
+
+def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[BPNet, Vocabulary]:
+    """The network of a checkpoint.
+
+    Args:
+        checkpoint: The loaded file.
+
+    Returns:
+        The model in evaluation mode, on the CPU, and its vocabulary.
+
+    Raises:
+        CheckpointError: The weights do not fit the config beside them.
+    """
+    try:
+        config = from_dict(ModelConfig, checkpoint.model, "model")
+        sizes = Sizes(**checkpoint.sizes)
+        vocabulary = Vocabulary.from_dict(checkpoint.vocabulary)
+        with torch.random.fork_rng(devices=[]):  # loading must not disturb the caller's seed
+            model = build_model(config, sizes)
+        model.load_state_dict(checkpoint.tensors)
+    except (ConfigError, TypeError, KeyError, RuntimeError) as err:
+        raise CheckpointError(f"checkpoint: weights and config do not fit: {err}") from err
+    return model.eval(), vocabulary
+
+
+def build_store(config: DataConfig, trained_on: FeatureSpec | None = None) -> FeatureStore:
+    """The feature file of a data config.
+
+    Args:
+        config: The data config.
+        trained_on: The spec of a checkpoint that will read it.
+
+    Returns:
+        The store.
+
+    Raises:
+        FeatureError: The file cannot be read, or has no spec and none is given.
+        CheckpointError: The checkpoint was trained on features of another spec.
+    """
+    given = None
+    if config.feature_spec is not None:
+        given = FeatureSpec.from_dict(config.feature_spec, "data.feature_spec")
+    store = FeatureStore(config.features, given)
+    if trained_on is not None:
+        check_spec(trained_on, store.spec, str(store.path))
+    return store
+
+
+def check_spec(trained_on: FeatureSpec, found: FeatureSpec, where: str) -> None:
+    """Refuse features of another kind than a checkpoint was trained on.
+
+    Args:
+        trained_on: The checkpoint's spec.
+        found: The spec of the features.
+        where: What they come from, for the message.
+
+    Raises:
+        CheckpointError: The two differ; names every entry.
+    """
+    differences = trained_on.differences(found)
+    if differences:
+        raise CheckpointError(
+            f"the checkpoint was trained on other features than {where} (checkpoint != features): "
+            f"{'; '.join(differences)}. Extract the videos as the checkpoint's spec says"
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting.
+
+    Args:
+        name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: The name is not one, or that device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N") from err
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name!r}: {torch.cuda.device_count()} CUDA devices here; use cpu")
+    return device
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain values that JSON can hold."""
+    values: dict[str, Any] = dataclasses.asdict(config)
+    return values

@@ -1,0 +1,131 @@
+"""Runs a Hydra command; faults of the configuration become one clear error, before heavy work."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bpnet.config import conf_path, unknown_key
+from bpnet.errors import BPNetError, ConfigError
+
+# With these Hydra prints or sweeps, and reports faults itself.
+_HYDRA_FLAGS = re.compile(
+    r"-(h|m|c|p|i|sc)$|--(help|hydra-help|multirun|cfg|info|shell-completion|version|package"
+    r"|config-dir|config-path|config-name)(=|$)"
+)
+
+Task = Callable[[dict[str, Any], Path], None]
+
+
+def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None:
+    """Compose the config, check it, and run a task with it.
+
+    Args:
+        config_name: Name of the main YAML file.
+        arguments: The command line after the subcommand: Hydra overrides and flags.
+        check: Raises for what can be seen without heavy imports; gets the config as plain values
+            and the run folder as configured.
+        task: The work; gets the same, with the run folder that Hydra made.
+
+    Raises:
+        SystemExit: With 2 and one line on stderr where something is wrong.
+    """
+    _refuse_old_hydra()
+    path = conf_path()
+    try:
+        if not any(_HYDRA_FLAGS.match(argument) for argument in arguments):
+            values = _compose(path, config_name, arguments)
+            check(values, Path(str(values.get("run_dir", "."))))
+    except BPNetError as err:
+        fail(err)
+
+    def main(config: DictConfig) -> None:
+        try:
+            values = _plain(config)
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            check(values, folder)
+            task(values, folder)
+        except BPNetError as err:
+            fail(err)
+
+    sys.argv = [f"bpnet {config_name}", *arguments]
+    # hydra 1.4 knows no other behaviour and warns of the argument; 1.3 needs it.
+    options = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
+    hydra.main(config_path=path, config_name=config_name, **options)(main)()
+
+
+def fail(error: BPNetError) -> None:
+    """Print an error as one line and leave with 2."""
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _refuse_old_hydra() -> None:
+    if sys.version_info >= (3, 14) and hydra.__version__ < "1.4":
+        fail(
+            ConfigError(
+                f"hydra {hydra.__version__} does not start on Python 3.14: "
+                "`pip install --pre 'hydra-core>=1.4.0rc3'`"
+            )
+        )
+
+
+def _compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any]:
+    """The config as plain values, or an error in our own words."""
+    if path.startswith("pkg://"):
+        context: Any = hydra.initialize_config_module(path.removeprefix("pkg://"), **_version())
+    else:
+        context = hydra.initialize_config_dir(path, **_version())
+    with context:
+        try:
+            return _plain(hydra.compose(config_name, overrides))
+        except (HydraException, OmegaConfBaseException) as err:
+            key = re.search(r"Could not override '([^']+)'", str(err))
+            if key and "not in struct" in _chain(err):
+                base = _flat(hydra.compose(config_name))
+                raise ConfigError(unknown_key(key[1], base)) from err
+            raise ConfigError(" ".join(str(err).split())) from err
+
+
+def _version() -> dict[str, str]:
+    return {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
+
+
+def _chain(err: BaseException | None) -> str:
+    texts = []
+    while err is not None:
+        texts.append(str(err))
+        err = err.__cause__
+    return " ".join(texts)
+
+
+def _flat(config: DictConfig) -> list[str]:
+    """All keys of a config, dotted."""
+    keys: list[str] = []
+    for name in config:
+        key = str(name)
+        child = config._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            keys += [f"{key}.{inner}" for inner in _flat(child)]
+        keys.append(key)
+    return keys
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} not set: give {' '.join(f'{key}=...' for key in missing)}"
+        )
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

@@ -1,0 +1,57 @@
+"""The console script `bpnet`: finds the subcommand; imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import bpnet
+from bpnet.errors import BPNetError
+
+COMMANDS = {
+    "train": "train a model (Hydra overrides: data=... model=... optim=... trainer=...)",
+    "evaluate": "score a checkpoint (checkpoint=... split=test)",
+    "localize": "find sentences in a video",
+    "features": "inspect, check, extract feature files; render the built-in sample",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``bpnet SUBCOMMAND ...``.
+
+    Args:
+        arguments: The command line without the program's name; None: that of the process.
+
+    Raises:
+        SystemExit: With 2 where the command line or an input is wrong.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    match arguments:
+        case [] | ["-h" | "--help", *_]:
+            print(_help())
+        case ["--version", *_]:
+            print(f"bpnet {bpnet.__version__}")
+        case [command, *rest] if command in COMMANDS:
+            module = importlib.import_module(f"bpnet.cli.{command}")
+            try:
+                module.main(rest)
+            except BPNetError as err:
+                print(f"{type(err).__name__}: {err}", file=sys.stderr)
+                raise SystemExit(2) from None
+        case [command, *_]:
+            print(f"bpnet: no command {command!r}\n\n{_help()}", file=sys.stderr)
+            raise SystemExit(2)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: bpnet [--version] COMMAND ...\n\n"
+        "Natural-language video localization: a sentence in, the moment of a video out.\n\n"
+        f"{commands}\n\n`bpnet COMMAND --help` says more."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""`bpnet train`: Hydra overrides -> a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bpnet.cli.hydra_app import run
+from bpnet.config import DataConfig, TrainConfig, from_dict
+from bpnet.errors import ConfigError
+
+
+def main(arguments: list[str]) -> None:
+    """Train as the overrides say; see ``bpnet train --help``."""
+    run("train", arguments, _check, _train)
+
+
+def _check(values: dict[str, Any], run_dir: Path) -> None:
+    check_data_files(from_dict(TrainConfig, values).data)
+
+
+def check_data_files(data: DataConfig, splits: tuple[str, ...] | None = None) -> None:
+    """Make sure that the files of a data config are there, without heavy imports.
+
+    Args:
+        data: The data config.
+        splits: Parts that are needed; None: those of training.
+
+    Raises:
+        ConfigError: The feature file or the vectors are missing.
+        AnnotationError: An annotation file is missing.
+    """
+    from bpnet.data.annotations import check_files
+
+    if splits is None:
+        splits = (data.train_split, *filter(None, [data.validation_split]))
+    if not Path(data.features).is_file():
+        raise ConfigError(f"data.features={data.features!r}: no such file")
+    for split in splits:
+        check_files(data.dataset, data.annotations, split)
+    vectors = data.vectors
+    if vectors is not None and ("/" in vectors or vectors.endswith((".txt", ".vec", ".gz"))):
+        if not Path(vectors).expanduser().is_file():
+            raise ConfigError(f"data.vectors={vectors!r}: no such file")
+
+
+def _train(values: dict[str, Any], run_dir: Path) -> None:
+    import json
+
+    from bpnet.training.run import train
+
+    config = from_dict(TrainConfig, values)
+    metrics = train(config, run_dir)
+    print(json.dumps({"run_dir": str(run_dir), "validation": metrics}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,412 @@
+"""Config dataclasses with units and ranges, and where the YAML files are. No Hydra here."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import math
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bpnet.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What to train and evaluate on.
+
+    Attributes:
+        dataset: Reader of the annotations: ``charades_sta``, ``tacos``, ``activitynet``, ``jsonl``.
+        features: The HDF5 feature file.
+        annotations: The annotation folder or file, as the dataset publishes it.
+        name: Name of the run folder's parent.
+        root: Folder that the other paths may refer to (``data=sample``).
+        feature_spec: How the features were made; needed for plain HDF5 files only.
+        vectors: ``glove.6B.300d``, ``glove.840B.300d`` (downloaded once), a local vector file, or
+            null: word embeddings are learned.
+        vectors_cache: Folder for downloaded and parsed vectors; null: ``~/.cache/bpnet/vectors``.
+        tokenizer: ``words`` (lower-case words with their apostrophes), ``basic_english``
+            (torchtext) or ``split`` (lower-case, white space; 2D-TAN).
+        min_word_count: Occurrences in train for a learned embedding; rarer words are unknown.
+        max_query_tokens: Longer queries are cut, and counted.
+        max_clips: Longer videos are mean-pooled to this many positions T.
+        train_split: Name of the training part.
+        validation_split: Name of the validation part; null: carved from the training part by video.
+        validation_fraction: Share of the training videos that is carved out, in [0, 1).
+        validation_seed: Seed of that choice.
+        missing: Videos without features: ``error``, or ``drop`` (counted and reported).
+    """
+
+    dataset: str
+    features: str
+    annotations: str
+    name: str = "custom"
+    root: str | None = None
+    feature_spec: dict[str, Any] | None = None
+    vectors: str | None = None
+    vectors_cache: str | None = None
+    tokenizer: str = "words"
+    min_word_count: int = 1
+    max_query_tokens: int = 50
+    max_clips: int = 128
+    train_split: str = "train"
+    validation_split: str | None = None
+    validation_fraction: float = 0.05
+    validation_seed: int = 0
+    missing: str = "error"
+
+    def __post_init__(self) -> None:
+        faults = [
+            _one_of("data.dataset", self.dataset, ("charades_sta", "tacos", "activitynet", "jsonl")),
+            _one_of("data.tokenizer", self.tokenizer, ("words", "basic_english", "split")),
+            _one_of("data.missing", self.missing, ("error", "drop")),
+            _in_range("data.min_word_count", self.min_word_count, 1),
+            _in_range("data.max_query_tokens", self.max_query_tokens, 1),
+            _in_range("data.max_clips", self.max_clips, 1),
+            _in_range("data.validation_fraction", self.validation_fraction, 0, 0.9),
+        ]
+        _raise_faults(faults)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network; defaults as VSLNet's published code where it says, see ``docs/model.md``.
+
+    Attributes:
+        hidden_dim: Width D, a multiple of ``num_heads``.
+        num_heads: Attention heads H.
+        kernel_size: Width of the depthwise convolutions in positions, odd.
+        num_conv_layers: Convolution layers of the feature encoder.
+        dropout: Share of values that is dropped in training, in [0, 1).
+        word_dim: Width of learned word embeddings; with vectors, theirs is taken.
+        characters: Whether words are also read letter by letter.
+        char_dim: Width of a character's embedding.
+        predictor: Boundary predictor: ``rnn`` (two LSTMs) or ``transformer``.
+        embedding_init: Position and character tables: ``glorot`` (as TensorFlow) or ``normal``
+            (N(0, 1), as PyTorch).
+        lstm_init: ``glorot_forget1`` (as TensorFlow) or ``torch``.
+        num_proposals: Candidate spans K of stage one.
+        fusion: What joins candidate and query: ``query_concat``, ``word_frame`` or ``none``.
+        span_feature: How a candidate is summed up: ``mean`` of its positions, or ``ends``: also the
+            positions at and just outside both boundaries.
+        detach_stage_two: Whether stage two sends no gradient to the encoder.
+        matching_loss: ``mse`` on the IoU, ``bce`` on the IoU, or ``scaled_iou_bce`` (2D-TAN).
+        scaled_iou: IoU that counts as 0 and as 1 with ``scaled_iou_bce``.
+        boundary_targets: ``hard``, or ``soft``: half the weight on the two neighbours (LPNet).
+        boundary_weight: Weight of the loss ``boundary``.
+        highlight_weight: Weight of the loss ``highlight``.
+        highlight_extend: Share of its length by which a target is lengthened on both sides for the
+            highlight loss.
+        matching_weight: Weight of the loss ``matching``.
+        score_fusion: Exponent a in ``score * (P_start * P_end) ** a``; 0: the score alone.
+    """
+
+    hidden_dim: int = 128
+    num_heads: int = 8
+    kernel_size: int = 7
+    num_conv_layers: int = 4
+    dropout: float = 0.2
+    word_dim: int = 300
+    characters: bool = True
+    char_dim: int = 50
+    predictor: str = "rnn"
+    embedding_init: str = "glorot"
+    lstm_init: str = "glorot_forget1"
+    num_proposals: int = 16
+    fusion: str = "query_concat"
+    span_feature: str = "mean"
+    detach_stage_two: bool = False
+    matching_loss: str = "mse"
+    scaled_iou: tuple[float, float] = (0.3, 0.7)
+    boundary_targets: str = "hard"
+    boundary_weight: float = 1.0
+    highlight_weight: float = 5.0
+    highlight_extend: float = 0.1
+    matching_weight: float = 100.0
+    score_fusion: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scaled_iou", tuple(self.scaled_iou))
+        faults = [
+            _in_range("model.hidden_dim", self.hidden_dim, 1),
+            _in_range("model.num_heads", self.num_heads, 1),
+            _in_range("model.kernel_size", self.kernel_size, 1),
+            _in_range("model.num_conv_layers", self.num_conv_layers, 0),
+            _in_range("model.dropout", self.dropout, 0, 0.999),
+            _in_range("model.word_dim", self.word_dim, 1),
+            _in_range("model.char_dim", self.char_dim, 1),
+            _in_range("model.num_proposals", self.num_proposals, 1),
+            _one_of("model.predictor", self.predictor, ("rnn", "transformer")),
+            _one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
+            _one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
+            _one_of("model.fusion", self.fusion, ("query_concat", "word_frame", "none")),
+            _one_of("model.span_feature", self.span_feature, ("mean", "ends")),
+            _one_of("model.matching_loss", self.matching_loss, ("mse", "bce", "scaled_iou_bce")),
+            _one_of("model.boundary_targets", self.boundary_targets, ("hard", "soft")),
+            _in_range("model.boundary_weight", self.boundary_weight, 0),
+            _in_range("model.highlight_weight", self.highlight_weight, 0),
+            _in_range("model.highlight_extend", self.highlight_extend, 0),
+            _in_range("model.matching_weight", self.matching_weight, 0),
+            _in_range("model.score_fusion", self.score_fusion, 0),
+        ]
+        if self.num_heads >= 1 and self.hidden_dim % self.num_heads:
+            faults.append(
+                f"model.hidden_dim={self.hidden_dim}: expected a multiple of "
+                f"model.num_heads={self.num_heads}"
+            )
+        if self.kernel_size % 2 == 0:
+            faults.append(f"model.kernel_size={self.kernel_size}: expected an odd number")
+        if len(self.scaled_iou) != 2 or not 0 <= self.scaled_iou[0] < self.scaled_iou[1] <= 1:
+            faults.append(f"model.scaled_iou={self.scaled_iou}: expected 0 <= low < high <= 1")
+        _raise_faults(faults)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear fall of the learning rate to 0.
+
+    Attributes:
+        lr: Learning rate at the first step, > 0.
+        weight_decay: Decay of all weights but biases and layer norms.
+        clip_norm: Largest norm of the gradient, > 0.
+        warmup_steps: Steps in which the rate rises from 0 to ``lr``.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _raise_faults(
+            [
+                _in_range("optim.lr", self.lr, 1e-12),
+                _in_range("optim.weight_decay", self.weight_decay, 0),
+                _in_range("optim.clip_norm", self.clip_norm, 1e-12),
+                _in_range("optim.warmup_steps", self.warmup_steps, 0),
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainerConfig:
+    """How long and where to train.
+
+    Attributes:
+        max_epochs: Passes over the training part.
+        max_steps: Optimiser steps; null: as the epochs give. The smaller of the two ends training.
+        batch_size: Query-video pairs B a step.
+        eval_batch_size: Pairs a step in validation; changes no number.
+        num_workers: Processes that load data; 0: the training process itself.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (bfloat16 autocast on CUDA), ``fp32`` or ``bf16``.
+        validate_every: Epochs between validations; the last step is always validated.
+        save_every_steps: Steps between savings of the training state.
+        select_by: Metric on the validation part by which the best checkpoint is chosen.
+        tensorboard: Whether the metrics also go to TensorBoard (extra ``tensorboard``).
+    """
+
+    max_epochs: int = 100
+    max_steps: int | None = None
+    batch_size: int = 16
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    validate_every: int = 1
+    save_every_steps: int = 500
+    select_by: str = "mIoU"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        _raise_faults(
+            [
+                _in_range("trainer.max_epochs", self.max_epochs, 1),
+                _in_range("trainer.max_steps", self.max_steps or 1, 1)
+                if self.max_steps != 0
+                else "trainer.max_steps=0: expected an integer >= 1, or null",
+                _in_range("trainer.batch_size", self.batch_size, 1),
+                _in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
+                _in_range("trainer.num_workers", self.num_workers, 0),
+                _in_range("trainer.validate_every", self.validate_every, 1),
+                _in_range("trainer.save_every_steps", self.save_every_steps, 1),
+                _one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16")),
+                _one_of(
+                    "trainer.select_by",
+                    self.select_by,
+                    ("mIoU", "R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7"),
+                ),
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        data: What to train on.
+        model: The network.
+        optim: Optimiser and schedule.
+        trainer: How long and where.
+        seed: Seed of the weights, of dropout and of the order of the data.
+        run_dir: Folder of the run.
+        resume: null: a new run; ``auto``: go on where the folder holds a run, otherwise begin;
+            a path: go on from that training state, or run folder.
+    """
+
+    data: DataConfig
+    model: ModelConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    seed: int = 0
+    run_dir: str = "outputs"
+    resume: str | None = None
+
+    @property
+    def max_positions(self) -> int:
+        """Rows of the position table, shared by videos and queries."""
+        return max(self.data.max_clips, self.data.max_query_tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """One evaluation.
+
+    Attributes:
+        checkpoint: Run folder, or checkpoint file.
+        split: Name of the part, as the dataset has it.
+        out: Folder for ``metrics.json`` and ``predictions.jsonl``; null: ``eval_SPLIT`` beside the
+            checkpoint.
+        protocol: Name of the rules, see ``bpnet.evaluation.protocols``.
+        batch_size: Pairs a step; changes no number.
+        num_workers: Processes that load data.
+        device: As in training.
+        data: Settings of the data that replace those of the checkpoint; null: as trained.
+        report: Number of queries, spread over the split, to draw in ``report.html``; 0: none.
+        videos: Folder of video files, for the pictures of the report; null: no pictures.
+    """
+
+    checkpoint: str
+    split: str = "test"
+    out: str | None = None
+    protocol: str = "vslnet"
+    batch_size: int = 64
+    num_workers: int = 0
+    device: str = "auto"
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    report: int = 0
+    videos: str | None = None
+
+    def __post_init__(self) -> None:
+        _raise_faults(
+            [
+                _in_range("batch_size", self.batch_size, 1),
+                _in_range("num_workers", self.num_workers, 0),
+                _in_range("report", self.report, 0),
+            ]
+        )
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
+    """Build a config dataclass from plain values, checking names, types and ranges.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields; nested dataclasses as mappings.
+        where: Key of these values in the whole config, such as ``"data"``.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value has the wrong type or range.
+    """
+    prefix = f"{where}." if where else ""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise ConfigError(unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
+    built = {}
+    for name, field in fields.items():
+        if name not in values:
+            required = field.default is field.default_factory is dataclasses.MISSING
+            if required:
+                raise ConfigError(f"{prefix}{name} is not set: give {prefix}{name}=...")
+            continue
+        built[name] = _typed(f"{prefix}{name}", values[name], hints[name])
+    return kind(**built)
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The message for a key that does not exist, with the nearest ones that do."""
+    near = difflib.get_close_matches(key, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
+    return f"unknown config key {key!r}: {hint}"
+
+
+def conf_path() -> str:
+    """Where Hydra finds the YAML files: in the installed package, or in the checkout.
+
+    Returns:
+        ``"pkg://bpnet.conf"``, or the absolute path of ``conf/``.
+
+    Raises:
+        ConfigError: They are in neither place.
+    """
+    if importlib.util.find_spec("bpnet.conf") is not None:
+        return "pkg://bpnet.conf"
+    folder = Path(__file__).resolve().parent.parent / "conf"
+    if (folder / "train.yaml").is_file():
+        return str(folder)
+    raise ConfigError(f"no config files in {folder}: install with `pip install -e .`")
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    """The value as the type of its field, or an error that names both."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return from_dict(kind, value, key)  # type: ignore[arg-type]
+    origin = typing.get_origin(kind) or kind
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value)
+    if origin is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # a folder may be called 2024
+    if not isinstance(value, origin) or (isinstance(value, bool) and origin is int):
+        names = " or ".join("null" if o is type(None) else o.__name__ for o in options)
+        raise ConfigError(f"{key}={value!r}: expected {names}")
+    return value
+
+
+def _in_range(key: str, value: float, low: float, high: float = math.inf) -> str | None:
+    """A fault where the value is not in [low, high]."""
+    if low <= value <= high:
+        return None
+    limits = f">= {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+    return f"{key}={value}: expected a number {limits}"
+
+
+def _one_of(key: str, value: str, options: tuple[str, ...]) -> str | None:
+    """A fault where the value is none of the options."""
+    if value in options:
+        return None
+    return f"{key}={value!r}: expected one of {', '.join(options)}"
+
+
+def _raise_faults(faults: list[str | None]) -> None:
+    """Report all faults of a config together."""
+    found = [fault for fault in faults if fault is not None]
+    if found:
+        raise ConfigError("; ".join(found))

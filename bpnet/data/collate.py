@@ -1,0 +1,51 @@
+"""list[Sample] -> Batch; padding and masks are made here, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bpnet.types import Batch, Sample
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pad samples to their longest video, query and word.
+
+    Args:
+        samples: At least one.
+
+    Returns:
+        The batch; padded places are zero, and False in the masks.
+    """
+    video, video_mask = _pad([sample.video for sample in samples])
+    query_ids, query_mask = _pad([sample.query_ids for sample in samples])
+    char_ids, _ = _pad([sample.char_ids for sample in samples])
+    spans = [sample.target_span for sample in samples if sample.target_span is not None]
+    cells = [sample.target_cells for sample in samples if sample.target_cells is not None]
+    has_targets = len(spans) == len(samples)
+    return Batch(
+        video=video,
+        video_mask=video_mask,
+        query_ids=query_ids,
+        char_ids=char_ids,
+        query_mask=query_mask,
+        target_spans=torch.from_numpy(np.stack(spans)) if has_targets else None,
+        target_cells=torch.from_numpy(np.stack(cells)) if has_targets else None,
+        samples=tuple(samples),
+    )
+
+
+def _pad(arrays: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:
+    """Stack arrays that differ in size; the mask (B, N) says which first-axis places are real."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    padded = np.zeros((len(arrays), *shape), dtype=arrays[0].dtype)
+    mask = np.zeros((len(arrays), shape[0]), dtype=bool)
+    for row, real, array in zip(padded, mask, arrays, strict=True):
+        row[tuple(slice(size) for size in array.shape)] = array
+        real[: len(array)] = True
+    return torch.from_numpy(padded), torch.from_numpy(mask)

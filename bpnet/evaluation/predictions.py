@@ -1,0 +1,88 @@
+"""A model's output for a batch -> ranked moments in seconds; evaluation and inference share it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bpnet.models.bpnet import BPNetOutput
+from bpnet.types import Annotation, Moment, Sample
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer to one query, of both stages.
+
+    Attributes:
+        moments: Stage two's ranking, best first; the score is the matching score.
+        stage_one: Stage one's ranking of the same spans; the score is P_start * P_end.
+        start_probabilities: (T,) float32, for each clip.
+        end_probabilities: (T,) float32, of the last clip inside the moment.
+        edges_seconds: Edges of the clips (T + 1,).
+        annotation: The truth, where it is known.
+    """
+
+    moments: tuple[Moment, ...]
+    stage_one: tuple[Moment, ...]
+    start_probabilities: npt.NDArray[np.float32]
+    end_probabilities: npt.NDArray[np.float32]
+    edges_seconds: npt.NDArray[np.float64]
+    annotation: Annotation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of ``predictions.jsonl``: times in seconds."""
+        values: dict[str, Any] = {
+            "moments": [moment.to_dict() for moment in self.moments],
+            "stage_one": [moment.to_dict() for moment in self.stage_one],
+        }
+        if self.annotation is None:
+            return values
+        return dataclasses.asdict(self.annotation) | values
+
+
+def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Prediction]:
+    """Turn the output for a batch into answers in seconds.
+
+    Args:
+        output: What the model gave for B pairs.
+        samples: The B samples, with their grids.
+
+    Returns:
+        B predictions; of equal scores the more probable proposal comes first.
+    """
+    stage_one = output.stage_one
+    proposals = stage_one.proposals
+    spans = proposals.spans.cpu().numpy()
+    counts = proposals.mask.sum(dim=1).tolist()
+    joint = proposals.logits.exp().cpu().numpy()
+    scores = output.scores.float().cpu().numpy()
+    order = torch.sort(output.scores.float(), dim=1, descending=True, stable=True).indices
+    ranks = order.cpu().numpy()
+    starts = torch.softmax(stage_one.start_logits, dim=1).cpu().numpy()
+    ends = torch.softmax(stage_one.end_logits, dim=1).cpu().numpy()
+    predictions = []
+    for row, sample in enumerate(samples):
+        grid, count = sample.grid, counts[row]
+        seconds = grid.to_seconds(spans[row])
+        moments = [_moment(seconds[k], scores[row, k]) for k in ranks[row, :count]]
+        probable = [_moment(seconds[k], joint[row, k]) for k in range(count)]
+        predictions.append(
+            Prediction(
+                moments=tuple(moments),
+                stage_one=tuple(probable),
+                start_probabilities=starts[row, : grid.num_clips],
+                end_probabilities=ends[row, : grid.num_clips],
+                edges_seconds=grid.edges_seconds,
+                annotation=sample.annotation,
+            )
+        )
+    return predictions
+
+
+def _moment(seconds: npt.NDArray[np.float64], score: float) -> Moment:
+    return Moment(float(seconds[0]), float(seconds[1]), float(score))

@@ -1,0 +1,101 @@
+"""BPNet: encoder, proposer, fusion and scorer, in this order (AAAI 2021, arXiv 2103.08109)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from bpnet.models.encoder import Encoder
+from bpnet.models.fusion import Fusion
+from bpnet.models.proposer import Proposer, StageOne
+from bpnet.models.scorer import Scorer
+from bpnet.types import Batch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BPNetOutput:
+    """What both stages give.
+
+    Attributes:
+        stage_one: Boundary logits, and the proposals, most probable first.
+        score_logits: Stage two's logits (B, K) for those proposals.
+        scores: What the answers are ranked by (B, K): the matching score, weighted with the
+            boundary probabilities where ``score_fusion`` asks for it; -1 where there is no
+            proposal.
+    """
+
+    stage_one: StageOne
+    score_logits: Tensor
+    scores: Tensor
+
+
+class BPNet(nn.Module):
+    """Two-stage localization: anchor-free proposals, then a score for each.
+
+    Args:
+        encoder: Both sides to the shared width.
+        proposer: Stage one.
+        fusion: Joins each proposal with the query.
+        scorer: Rates the result.
+        detach_stage_two: Whether stage two sends no gradient to the parts before it.
+        score_fusion: Exponent a in ``score * (P_start * P_end) ** a``.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        proposer: Proposer,
+        fusion: Fusion,
+        scorer: Scorer,
+        *,
+        detach_stage_two: bool = False,
+        score_fusion: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.proposer = proposer
+        self.fusion = fusion
+        self.scorer = scorer
+        self.detach_stage_two = detach_stage_two
+        self.score_fusion = score_fusion
+
+    def forward(self, batch: Batch) -> BPNetOutput:
+        """Localize every query of a batch in its video.
+
+        Args:
+            batch: Padded pairs.
+
+        Returns:
+            The output of both stages.
+        """
+        video = self.encode_video(batch.video, batch.video_mask)
+        return self.localize(video, batch)
+
+    def encode_video(self, video: Tensor, video_mask: Tensor) -> Tensor:
+        """The part that does not depend on a query: (B, T, C) to (B, T, D)."""
+        return self.encoder.encode_video(video, video_mask)
+
+    def localize(self, video: Tensor, batch: Batch) -> BPNetOutput:
+        """The part that does.
+
+        Args:
+            video: Encoded clips (B, T, D), from `encode_video`.
+            batch: The queries and the masks; its raw clips are not read.
+
+        Returns:
+            The output of both stages.
+        """
+        masks = (batch.video_mask, batch.query_mask)
+        query = self.encoder.encode_query(batch.query_ids, batch.char_ids, batch.query_mask)
+        stage_one = self.proposer(video, query, *masks)
+        frames = stage_one.frames
+        if self.detach_stage_two:
+            frames, query = frames.detach(), query.detach()
+        fused = self.fusion(frames, query, *masks, stage_one.proposals)
+        logits = self.scorer(fused)
+        scores = torch.sigmoid(logits)
+        if self.score_fusion:
+            scores = scores * (self.score_fusion * stage_one.proposals.logits).exp()
+        return BPNetOutput(stage_one, logits, scores.masked_fill(~stage_one.proposals.mask, -1.0))

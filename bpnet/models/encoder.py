@@ -1,0 +1,78 @@
+"""Both sides to the shared width; neither looks at the other here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bpnet.errors import AnnotationError
+from bpnet.models.layers import CharacterEmbedding, FeatureEncoder, WordEmbedding
+
+
+class Encoder(nn.Module):
+    """Embeds words, projects clip features, and encodes each side with the same encoder.
+
+    Args:
+        feature_dim: Width C of the clip features.
+        words: Word embedding.
+        word_dim: Its width.
+        characters: Character embedding, or None.
+        encoder: The encoder that both sides share.
+        hidden_dim: Width D.
+        dropout: Share of the clip features and the word vectors that is dropped.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        words: WordEmbedding,
+        word_dim: int,
+        characters: CharacterEmbedding | None,
+        encoder: FeatureEncoder,
+        hidden_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.words = words
+        self.characters = characters
+        query_dim = word_dim + (CharacterEmbedding.OUT_DIM if characters is not None else 0)
+        self.query_projection = nn.Linear(query_dim, hidden_dim)
+        self.video_projection = nn.Linear(feature_dim, hidden_dim)
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+
+    def encode_video(self, video: Tensor, video_mask: Tensor) -> Tensor:
+        """Encode clips; does not depend on a query, so it is kept for an opened video.
+
+        Args:
+            video: Clip features (B, T, C).
+            video_mask: (B, T).
+
+        Returns:
+            (B, T, D); padded places are zero.
+        """
+        return self.encoder(self.video_projection(self.dropout(video)), video_mask)
+
+    def encode_query(self, query_ids: Tensor, char_ids: Tensor, query_mask: Tensor) -> Tensor:
+        """Encode the tokens of queries.
+
+        Args:
+            query_ids: (B, L) int64.
+            char_ids: (B, L, W) int64.
+            query_mask: (B, L).
+
+        Returns:
+            (B, L, D); padded places are zero.
+
+        Raises:
+            AnnotationError: A query is longer than the position table.
+        """
+        if query_ids.shape[1] > len(self.encoder.positions):
+            raise AnnotationError(
+                f"a query of {query_ids.shape[1]} tokens: expected at most "
+                f"{len(self.encoder.positions)}; cut it as Vocabulary.encode does"
+            )
+        embedded = self.dropout(self.words(query_ids))
+        if self.characters is not None:
+            embedded = torch.cat([embedded, self.characters(char_ids)], dim=-1)
+        return self.encoder(self.query_projection(embedded), query_mask)

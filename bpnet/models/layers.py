@@ -1,0 +1,305 @@
+"""Masked building blocks. What is padded stays zero, and changes nothing that is real.
+
+Masks are bool, True where a place is real.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NEGATIVE = -1e30  # VSLNet's mask value; finite, so that a masked softmax has no NaN gradient
+
+
+def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over real places.
+
+    Args:
+        logits: Any shape.
+        mask: Bool that broadcasts with it; at least one real place along ``dim``.
+        dim: Where the weights sum to 1.
+
+    Returns:
+        Weights of the same shape, 0 at padded places.
+    """
+    return torch.softmax(logits.masked_fill(~mask, NEGATIVE), dim=dim)
+
+
+def init_table(table: Tensor, scheme: str) -> None:
+    """Fill an embedding table (rows, D) in place: ``"glorot"`` (TensorFlow) or ``"normal"``."""
+    if scheme == "glorot":
+        nn.init.xavier_uniform_(table)
+    else:
+        nn.init.normal_(table)
+
+
+class WordEmbedding(nn.Module):
+    """Word vectors: row 0 padding (zeros), row 1 the unknown word (trained), then the words.
+
+    Args:
+        num_words: Rows, with the two special ones.
+        dim: Width.
+        frozen: Whether the words' rows are given vectors that are not trained.
+    """
+
+    def __init__(self, num_words: int, dim: int, frozen: bool) -> None:
+        super().__init__()
+        self.unknown = nn.Parameter(torch.empty(1, dim))
+        nn.init.xavier_uniform_(self.unknown)
+        rows = torch.empty(num_words - 2, dim)
+        nn.init.normal_(rows, std=0.1)
+        self.words: Tensor
+        if frozen:
+            self.register_buffer("words", rows)
+        else:
+            self.words = nn.Parameter(rows)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors (..., D) of word ids (...)."""
+        padding = torch.zeros_like(self.unknown)
+        return F.embedding(ids, torch.cat([padding, self.unknown, self.words]))
+
+
+class CharacterEmbedding(nn.Module):
+    """Letters of a word to one vector: convolutions over letters, maximum over places (VSLNet).
+
+    Args:
+        num_characters: Rows of the table, with the two special ones.
+        dim: Width of a letter's embedding.
+        dropout: Share that is dropped before the convolutions.
+        embedding_init: See `init_table`.
+    """
+
+    WIDTHS = ((1, 10), (2, 20), (3, 30), (4, 40))
+    OUT_DIM = sum(filters for _, filters in WIDTHS)
+
+    def __init__(self, num_characters: int, dim: int, dropout: float, embedding_init: str) -> None:
+        super().__init__()
+        self.table = nn.Embedding(num_characters, dim, padding_idx=0)
+        init_table(self.table.weight.data, embedding_init)
+        self.table.weight.data[0].zero_()
+        self.dropout = nn.Dropout(dropout)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(dim, filters, kernel_size=width) for width, filters in self.WIDTHS
+        )
+
+    def forward(self, char_ids: Tensor) -> Tensor:
+        """Read words letter by letter.
+
+        Args:
+            char_ids: (B, L, W) int64, W >= 4, 0 at padding.
+
+        Returns:
+            (B, L, 100); zero for a padded word.
+        """
+        size, length, _ = char_ids.shape
+        ids = char_ids.flatten(0, 1)
+        letters = self.dropout(self.table(ids)).transpose(1, 2)  # (B L, dim, W) for Conv1d
+        num_letters = (ids != 0).sum(dim=1)
+        parts = []
+        for conv in self.convs:
+            found = F.relu(conv(letters))
+            # A window that begins on a real letter may look into the padding, which is zero; a word
+            # shorter than the filter has the one window at its beginning. So more padding adds
+            # nothing to the maximum, and a padded word has no window at all.
+            places = torch.arange(found.shape[-1], device=ids.device)
+            last = (num_letters[:, None] - conv.kernel_size[0]).clamp(min=0)
+            real = (places[None] <= last) & (num_letters[:, None] > 0)
+            parts.append(found.masked_fill(~real[:, None], 0).amax(dim=-1))
+        return torch.cat(parts, dim=-1).view(size, length, self.OUT_DIM)
+
+
+class ConvBlock(nn.Module):
+    """Layer norm, depthwise and pointwise convolution, ReLU, dropout, residual (VSLNet).
+
+    Args:
+        dim: Width D.
+        kernel_size: Positions that one output sees, odd.
+        dropout: Share that is dropped.
+    """
+
+    def __init__(self, dim: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.depthwise = nn.Conv1d(
+            dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias=False
+        )
+        self.pointwise = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) with mask (B, N) to the same shape."""
+        y = self.norm(x) * mask[..., None]
+        y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)  # (B, D, N) for Conv1d
+        return x + self.dropout(F.relu(self.pointwise(y)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention without an output projection (VSLNet).
+
+    Args:
+        dim: Width D.
+        num_heads: Heads H.
+        dropout: Share of the attention weights that is dropped.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) with mask (B, N) to the same shape."""
+        heads = [
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        ]  # three of (B, H, N, D / H)
+        y = F.scaled_dot_product_attention(
+            *heads,
+            attn_mask=mask[:, None, None],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return y.transpose(1, 2).flatten(2)
+
+
+class FeatureEncoder(nn.Module):
+    """Positions, convolutions and one attention layer; one instance serves video and query.
+
+    Args:
+        dim: Width D.
+        num_heads: Heads H.
+        kernel_size: See `ConvBlock`.
+        num_conv_layers: Number of convolution blocks.
+        max_positions: Rows of the position table: the longest input.
+        dropout: Share that is dropped.
+        embedding_init: See `init_table`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        kernel_size: int,
+        num_conv_layers: int,
+        max_positions: int,
+        dropout: float,
+        embedding_init: str,
+    ) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.empty(max_positions, dim))
+        init_table(self.positions.data, embedding_init)
+        self.convs = nn.ModuleList(
+            ConvBlock(dim, kernel_size, dropout) for _ in range(num_conv_layers)
+        )
+        self.attention_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = SelfAttention(dim, num_heads, dropout)
+        self.linear_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.linear = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Encode a padded sequence.
+
+        Args:
+            x: (B, N, D), N <= max_positions.
+            mask: (B, N).
+
+        Returns:
+            (B, N, D); padded places are zero.
+        """
+        x = x + self.positions[: x.shape[1]]
+        for conv in self.convs:
+            x = conv(x, mask)
+        attended = self.attention(self.dropout(self.attention_norm(x)), mask)
+        x = x + self.dropout(attended)
+        x = x + self.dropout(self.linear(self.dropout(self.linear_norm(x))))
+        return x * mask[..., None]
+
+
+class VideoQueryAttention(nn.Module):
+    """Each clip reads the words, and through them the other clips (trilinear scores, VSLNet).
+
+    Args:
+        dim: Width D.
+        dropout: Share of the inputs of the scores that is dropped.
+    """
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.video_weight = nn.Parameter(torch.empty(dim, 1))
+        self.query_weight = nn.Parameter(torch.empty(dim, 1))
+        self.product_weight = nn.Parameter(torch.empty(1, 1, dim))
+        for weight in (self.video_weight, self.query_weight, self.product_weight):
+            nn.init.xavier_uniform_(weight)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(4 * dim, dim)
+
+    def forward(
+        self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
+    ) -> Tensor:
+        """Join both sides.
+
+        Args:
+            video: (B, T, D).
+            query: (B, L, D).
+            video_mask: (B, T).
+            query_mask: (B, L).
+
+        Returns:
+            (B, T, D).
+        """
+        v, q = self.dropout(video), self.dropout(query)
+        scores = v @ self.video_weight + (q @ self.query_weight).transpose(1, 2)
+        scores = scores + (v * self.product_weight) @ q.transpose(1, 2)  # (B, T, L)
+        over_words = masked_softmax(scores, query_mask[:, None], dim=2)
+        over_clips = masked_softmax(scores, video_mask[:, :, None], dim=1)
+        words = over_words @ query
+        clips = over_words @ (over_clips.transpose(1, 2) @ video)  # S (S~^T V): no T x T matrix
+        return self.linear(torch.cat([video, words, video * words, video * clips], dim=-1))
+
+
+class QueryPool(nn.Module):
+    """A query as one vector: the weighted mean of its tokens.
+
+    Args:
+        dim: Width D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim, 1))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, query: Tensor, query_mask: Tensor) -> Tensor:
+        """(B, L, D) with mask (B, L) to (B, D)."""
+        weights = masked_softmax(query @ self.weight, query_mask[..., None], dim=1)
+        return (weights * query).sum(dim=1)
+
+
+def make_lstm(dim: int, scheme: str) -> nn.LSTM:
+    """One LSTM layer D -> D.
+
+    Args:
+        dim: Width D.
+        scheme: ``"glorot_forget1"`` (Glorot kernels, forget bias 1, as TensorFlow) or ``"torch"``.
+
+    Returns:
+        The layer, batch first.
+    """
+    lstm = nn.LSTM(dim, dim, batch_first=True)
+    if scheme == "glorot_forget1":
+        # TensorFlow draws one kernel (2 D, 4 D) for input and state together.
+        bound = math.sqrt(6 / (2 * dim + 4 * dim))
+        nn.init.uniform_(lstm.weight_ih_l0, -bound, bound)
+        nn.init.uniform_(lstm.weight_hh_l0, -bound, bound)
+        nn.init.zeros_(lstm.bias_ih_l0)
+        nn.init.zeros_(lstm.bias_hh_l0)
+        with torch.no_grad():
+            lstm.bias_ih_l0[dim : 2 * dim] = 1.0  # gates: input, forget, cell, output
+    return lstm

@@ -1,0 +1,400 @@
+"""Results -> one self-contained HTML page: a metrics table and a picture of every answer."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import itertools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bpnet.evaluation.metrics import tiou
+from bpnet.types import Moment
+
+_MAX_FRAMES, _MAX_PROPOSALS, _MAX_MOMENTS = 12, 12, 5
+_METRIC = re.compile(r"R@(\d+),IoU=([\d.]+)")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReportAnswer:
+    """One query with everything that its picture shows; times in seconds from the video's start.
+
+    Attributes:
+        query: The sentence.
+        video_id: Id of the video.
+        duration_seconds: Length of the video, > 0.
+        moments: The answers, best first, at least one; the first five are drawn.
+        proposals: Candidates of stage one with their matching scores, best first.
+        edges_seconds: Edges of the clips (T+1,), ascending.
+        start_probabilities: Probability of each clip to be the first of the moment (T,).
+        end_probabilities: Probability of each clip to be the last of it (T,).
+        target: The true moment, or None where it is not known.
+        frames: Times and JPEG bytes, ascending; may be empty.
+    """
+
+    query: str
+    video_id: str
+    duration_seconds: float
+    moments: Sequence[Moment]
+    proposals: Sequence[Moment]
+    edges_seconds: npt.NDArray[np.floating[Any]]
+    start_probabilities: npt.NDArray[np.floating[Any]]
+    end_probabilities: npt.NDArray[np.floating[Any]]
+    target: tuple[float, float] | None
+    frames: Sequence[tuple[float, bytes]]
+
+    def __post_init__(self) -> None:
+        num_clips = len(self.edges_seconds) - 1
+        assert self.duration_seconds > 0, self.duration_seconds
+        assert self.moments, self.query
+        assert num_clips == len(self.start_probabilities) == len(self.end_probabilities), num_clips
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    answers: Sequence[ReportAnswer],
+    *,
+    title: str,
+    metrics: Mapping[str, Any] | None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page, in one step: a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: Where; missing folders are made.
+        answers: What is drawn, in this order.
+        title: Heading of the page.
+        metrics: What ``metrics.json`` holds, or None for a page without the table.
+        notes: Paragraphs of plain text below the heading.
+    """
+    parts = [f"<h1>{_text(title)}</h1>", *(f"<p class=note>{_text(note)}</p>" for note in notes)]
+    if metrics is not None:
+        parts.append(_metrics_table(metrics))
+    if answers:
+        parts.append(_LEGEND)
+    parts += [_card(answer) for answer in answers]
+    page = _PAGE.format(title=_text(title), style=_STYLE, body="\n".join(parts))
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _metrics_table(metrics: Mapping[str, Any]) -> str:
+    """The rows that stand beside every result, each with a sentence that says what it is."""
+    oracle = [
+        (int(match[1]), match[2], value)
+        for name, value in (metrics.get("oracle_recall") or {}).items()
+        if (match := _METRIC.fullmatch(name))
+    ]
+    largest = max((count for count, _, _ in oracle), default=0)
+    rows: list[tuple[str, Mapping[str, float] | None, str]] = [
+        (
+            "Two-stage",
+            metrics["metrics"],
+            "Candidates of stage one, ranked by the matching score of stage two.",
+        ),
+        (
+            "Stage one alone",
+            metrics.get("stage_one"),
+            "The same candidates, ranked by their boundary probabilities only.",
+        ),
+        (
+            "Blind constant",
+            (metrics.get("blind") or {}).get("constant"),
+            "One fixed part of every video, fitted on train; it sees neither video nor query.",
+        ),
+        (
+            "Oracle",
+            {f"R@1,IoU={m}": value for count, m, value in oracle if count == largest},
+            f"Always the best of the {largest} candidates: the most that stage two could reach.",
+        ),
+    ]
+    columns = list(metrics["metrics"])
+    groups = ""
+    for group, names in itertools.groupby(columns, key=lambda name: name.split(",")[0]):
+        heading = f"{_text(group)}, IoU" if group.startswith("R@") else _text(group)
+        groups += f"<th scope=colgroup colspan={len(list(names))} class=group>{heading}</th>"
+    below = "".join(f"<th scope=col>{_text(name.partition('=')[2])}</th>" for name in columns)
+    body = ""
+    for name, values, sentence in rows:
+        if values:
+            cells = [f"{values[column]:.1f}" if column in values else "" for column in columns]
+            body += (
+                f"<tr><th scope=row>{name}</th><td>{'</td><td>'.join(cells)}</td></tr>"
+                f"<tr class=why><td colspan={len(columns) + 1}>{sentence}</td></tr>"
+            )
+    caption = (
+        f"{metrics['num_queries']:,} queries of split {_text(metrics['split'])}, "
+        f"protocol {_text(metrics['protocol'])}, percent"
+    )
+    return (
+        f"<div class=scroll><table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
+        f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _card(answer: ReportAnswer) -> str:
+    """One query: heading, facts, picture."""
+    best = answer.moments[0]
+    facts = [f"video {_text(answer.video_id)}", f"{answer.duration_seconds:.1f} s"]
+    facts.append(f"answer <b class=moment>{_range(best)}</b>")
+    if answer.target is not None:
+        overlap = float(tiou((best.start_seconds, best.end_seconds), answer.target))
+        facts.append(f"true <b class=target>{_range(answer.target)}</b>")
+        facts.append(f"<b class=iou>IoU {overlap:.2f}</b>")
+    line = "".join(f"<span>{fact}</span>" for fact in facts)
+    return (
+        f"<article><h2>{_text(answer.query)}</h2><p class=facts>{line}</p>{_picture(answer)}"
+        "</article>"
+    )
+
+
+def _picture(answer: ReportAnswer) -> str:
+    """The SVG: lanes below one another over one time axis.
+
+    Across, places are percent of the duration; down, they are pixels. So the picture takes any
+    width, while its text keeps its size.
+    """
+    drawn: list[str] = []
+    top = 0
+    if answer.frames:
+        drawn.append(_film_strip(answer, top + 18))
+        drawn.append(_lane_name("Frames", top))
+        top += 18 + 72 + 12
+    drawn.append(_lane_name("Start and end probability", top))
+    drawn.append(_curves(answer, top + 18, 64))
+    top += 18 + 64 + 12
+    proposals = sorted(answer.proposals, key=lambda one: -one.score)
+    if proposals:
+        count = f"best {_MAX_PROPOSALS} of {len(proposals)}, " * (len(proposals) > _MAX_PROPOSALS)
+        drawn.append(_lane_name(f"Candidates of stage one ({count}matching score)", top))
+        top += 18
+        for rank, proposal in enumerate(proposals[:_MAX_PROPOSALS]):
+            drawn.append(_candidate(answer, proposal, proposals, rank, top))
+            top += 14
+        top += 10
+    if answer.target is not None:
+        drawn.append(_lane_name("True moment", top))
+        label = _range(answer.target)
+        drawn.append(_labelled_bar(answer, answer.target, top + 18, 14, "target", label))
+        top += 18 + 13 + 14 + 10
+    drawn.append(_lane_name("Answers, best first", top))
+    top += 18
+    for rank, moment in enumerate(answer.moments[:_MAX_MOMENTS]):
+        kind, height = ("moment", 14) if rank == 0 else ("moment later", 6)
+        label = f"{rank + 1}. {_range(moment)}, score {moment.score:.2f}"
+        span = (moment.start_seconds, moment.end_seconds)
+        drawn.append(_labelled_bar(answer, span, top, height, kind, label))
+        top += 13 + height + 7
+    if answer.target is not None:
+        left, width = _place(answer, *answer.target)
+        band = f'<rect class="band" x="{left}" width="{width}" y="0" height="{top}"/>'
+        drawn.insert(0, band)
+    drawn.append(_axis(answer, top))
+    summary = f"Timeline of {answer.duration_seconds:.1f} s; answer {_range(answer.moments[0])}"
+    if answer.target is not None:
+        summary += f"; true moment {_range(answer.target)}"
+    return (
+        f'<svg role="img" aria-label="{summary}" width="100%" height="{top + 26}">'
+        f"{''.join(drawn)}</svg>"
+    )
+
+
+def _film_strip(answer: ReportAnswer, top: int) -> str:
+    """Frames side by side, each around its time: the borders are half-way between the times."""
+    chosen = np.unique(np.linspace(0, len(answer.frames) - 1, _MAX_FRAMES).round().astype(int))
+    frames = [answer.frames[index] for index in chosen]
+    middles = [(one[0] + other[0]) / 2 for one, other in itertools.pairwise(frames)]
+    borders = [0.0, *middles, answer.duration_seconds]
+    images = []
+    for (seconds, jpeg), (start, end) in zip(frames, itertools.pairwise(borders), strict=True):
+        left, width = _place(answer, start, end)
+        data = base64.b64encode(jpeg).decode("ascii")
+        fit = "slice" if len(frames) > 5 else "meet"  # a few wide places would show a thin cut
+        images.append(
+            f'<image class="frame" x="{left}" width="{width}" y="{top}" height="72" '
+            f'preserveAspectRatio="xMidYMid {fit}" href="data:image/jpeg;base64,{data}" '
+            f'role="img" aria-label="frame at {seconds:.1f} s">'
+            f"<title>frame at {seconds:.1f} s</title></image>"
+            f'<line class="seam" x1="{left}" x2="{left}" y1="{top}" y2="{top + 72}"/>'
+        )
+    return "".join(images)
+
+
+def _curves(answer: ReportAnswer, top: int, height: int) -> str:
+    """Both probabilities as filled steps, one step a clip, in a box of duration x 100."""
+    curves = {"start": answer.start_probabilities, "end": answer.end_probabilities}
+    highest = max(float(np.max(values, initial=0.0)) for values in curves.values()) or 1.0
+    edges = np.clip(answer.edges_seconds, 0, answer.duration_seconds)
+    paths = []
+    for name, values in curves.items():
+        steps = [f"M{edges[0]:.3f},100"]
+        for value, (left, right) in zip(values, itertools.pairwise(edges), strict=True):
+            level = 100 - 96 * float(value) / highest
+            steps.append(f"L{left:.3f},{level:.2f}L{right:.3f},{level:.2f}")
+        steps.append(f"L{edges[-1]:.3f},100")
+        peak = f"{name} probability, highest {float(np.max(values, initial=0.0)):.2f}"
+        paths.append(
+            f'<path class="curve {name}" d="{"".join(steps)}"><title>{peak}</title></path>'
+        )
+    base = f'<line class="rule" x1="0" x2="100%" y1="{top + height}" y2="{top + height}"/>'
+    return (
+        f'<svg x="0" y="{top}" width="100%" height="{height}" preserveAspectRatio="none" '
+        f'viewBox="0 0 {answer.duration_seconds:.3f} 100">{"".join(paths)}</svg>{base}'
+    )
+
+
+def _candidate(
+    answer: ReportAnswer, proposal: Moment, proposals: Sequence[Moment], rank: int, top: int
+) -> str:
+    """A thin bar, stronger the better its score, with the score beside it."""
+    scores = [one.score for one in proposals]
+    spread = max(scores) - min(scores)
+    strength = 0.25 + 0.75 * (proposal.score - min(scores)) / spread if spread else 1.0
+    start, end = proposal.start_seconds, proposal.end_seconds
+    left, width = _place(answer, start, end)
+    if end < 0.86 * answer.duration_seconds:
+        place = f'x="{_percent(answer, end)}" dx="5"'
+    elif start > 0.14 * answer.duration_seconds:
+        place = f'x="{left}" dx="-5" text-anchor="end"'
+    else:  # no room on either side
+        place = f'x="{_percent(answer, end)}" dx="-5" text-anchor="end" class="inside"'
+    name = f"candidate {rank + 1}: {_range(proposal)}, matching score {proposal.score:.2f}"
+    return (
+        f'<rect class="candidate" x="{left}" width="{width}" y="{top}" height="10" rx="2" '
+        f'opacity="{strength:.2f}"><title>{name}</title></rect>'
+        f'<text {place} y="{top + 9}">{proposal.score:.2f}</text>'
+    )
+
+
+def _labelled_bar(
+    answer: ReportAnswer,
+    span: tuple[float, float],
+    top: int,
+    height: int,
+    kind: str,
+    label: str,
+) -> str:
+    """A bar with its label above it, on the side where there is room."""
+    left, width = _place(answer, *span)
+    if sum(span) < answer.duration_seconds:
+        text = f'<text class="{kind}" x="{left}" y="{top + 9}">'
+    else:
+        right = _percent(answer, span[1])
+        text = f'<text class="{kind}" x="{right}" y="{top + 9}" text-anchor="end">'
+    return (
+        f'{text}{label}</text><rect class="{kind}" x="{left}" width="{width}" y="{top + 13}" '
+        f'height="{height}" rx="3"><title>{label}</title></rect>'
+    )
+
+
+def _axis(answer: ReportAnswer, top: int) -> str:
+    """The time axis; about five ticks at round seconds."""
+    duration = answer.duration_seconds
+    power = 10.0 ** np.floor(np.log10(duration / 5))
+    step = next(power * factor for factor in (1, 2, 5, 10) if duration / (power * factor) <= 6)
+    parts = [f'<line class="rule" x1="0" x2="100%" y1="{top}" y2="{top}"/>']
+    for seconds in np.arange(0, duration + step / 1000, step):
+        # Text at either end would stick out of the picture.
+        near_end = seconds > 0.94 * duration
+        anchor = "start" if seconds == 0 else "end" if near_end else "middle"
+        x = _percent(answer, float(seconds))
+        parts.append(
+            f'<line class="rule" x1="{x}" x2="{x}" y1="{top}" y2="{top + 5}"/>'
+            f'<text class="tick" x="{x}" y="{top + 18}" text-anchor="{anchor}">{seconds:g} s</text>'
+        )
+    return "".join(parts)
+
+
+def _lane_name(name: str, top: int) -> str:
+    return f'<text class="lane" x="0" y="{top + 12}">{name}</text>'
+
+
+def _percent(answer: ReportAnswer, seconds: float) -> str:
+    """Place of a time across the picture; what lies outside the video is drawn at its border."""
+    return f"{100 * min(max(seconds / answer.duration_seconds, 0.0), 1.0):.3f}%"
+
+
+def _place(answer: ReportAnswer, start: float, end: float) -> tuple[str, str]:
+    """Left border and width of an interval."""
+    inside = np.clip([start, end], 0, answer.duration_seconds)
+    return _percent(answer, start), _percent(answer, float(inside[1] - inside[0]))
+
+
+def _range(moment: Moment | tuple[float, float]) -> str:
+    start, end = (
+        (moment.start_seconds, moment.end_seconds) if isinstance(moment, Moment) else moment
+    )
+    return f"{start:.1f}\N{EN DASH}{end:.1f} s"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+_LEGEND = """<p class=legend>
+<span><i style="background:var(--start)"></i>start probability</span>
+<span><i style="background:var(--end)"></i>end probability</span>
+<span><i style="background:var(--candidate)"></i>candidate, stronger = better score</span>
+<span><i style="background:var(--moment)"></i>answer</span>
+<span><i style="background:var(--target)"></i>true moment</span></p>"""
+
+_STYLE = """
+:root{color-scheme:light dark;--page:#f6f6f4;--card:#fff;--ink:#1d1f24;--soft:#686d78;
+--line:#dcdde0;--start:#0e8a9c;--end:#d9772b;--candidate:#7a8294;--moment:#3f5bd9;--target:#23935a}
+@media(prefers-color-scheme:dark){:root{--page:#131417;--card:#1c1e23;--ink:#e9eaee;
+--soft:#9aa0ad;--line:#33363e;--start:#3cc0d3;--end:#f09a55;--candidate:#99a1b3;--moment:#8b9eff;--target:#4cc98a}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:60rem;padding:2.5rem 1.25rem 4rem;background:var(--page);
+color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+h1{font-size:1.75rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 .75rem;text-wrap:balance}
+h2{font-size:1.15rem;line-height:1.3;margin:0 0 .35rem;overflow-wrap:anywhere}
+.note{color:var(--soft);margin:.25rem 0;max-width:44rem}
+.scroll,article{background:var(--card);border:1px solid var(--line);border-radius:12px;
+padding:1.25rem;margin-top:1.25rem}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+caption{text-align:left;color:var(--soft);font-size:.85rem;padding-bottom:.6rem}
+th,td{padding:.35rem .45rem;text-align:right;font-weight:400;white-space:nowrap}
+thead th{color:var(--soft);font-size:.8rem}thead .group{text-align:center;font-weight:600}
+th[scope=row]{text-align:left;font-weight:600;padding-left:0}
+tbody tr:not(.why)>*{border-top:1px solid var(--line);padding-top:.6rem}
+tbody tr:first-child>td{font-weight:600}
+.why td{text-align:left;white-space:normal;color:var(--soft);font-size:.82rem;padding:0 0 .6rem}
+.legend,.facts{display:flex;flex-wrap:wrap;gap:.2rem 1rem;color:var(--soft);font-size:.85rem}
+.legend{margin:1.5rem 0 -.5rem}.facts{margin:0 0 .8rem}
+.legend i{display:inline-block;width:.75rem;height:.75rem;border-radius:3px;margin-right:.35rem}
+b.moment{color:var(--moment)}b.target{color:var(--target)}b.iou{color:var(--ink)}
+svg{display:block;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
+text.lane{font-weight:600}text.inside{fill:var(--ink)}
+text.moment{fill:var(--moment)}text.target{fill:var(--target)}
+rect.moment{fill:var(--moment)}rect.target{fill:var(--target)}rect.candidate{fill:var(--candidate)}
+rect.later{opacity:.7}.seam{stroke:var(--card);stroke-width:2}.band{fill:var(--target);opacity:.1}.rule{stroke:var(--line)}
+.curve{fill-opacity:.28;stroke-width:1.5;vector-effect:non-scaling-stroke}
+.start{fill:var(--start);stroke:var(--start)}.end{fill:var(--end);stroke:var(--end)}
+@media(max-width:40rem){body{padding:1.25rem .6rem 3rem}.scroll,article{padding:.9rem}
+th,td{padding:.3rem .25rem}table{font-size:.85rem}}
+"""
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title><style>{style}</style></head>
+<body><main>
+{body}
+</main></body></html>
+"""

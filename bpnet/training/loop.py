@@ -1,0 +1,285 @@
+"""fit(): steps, validation, checkpoints; continues bit for bit where it was cut off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
+
+from bpnet.checkpoint import BEST, LAST, Checkpoint
+from bpnet.config import TrainConfig
+from bpnet.data.collate import collate
+from bpnet.data.dataset import MomentDataset
+from bpnet.errors import ConfigError
+from bpnet.models.bpnet import BPNet
+from bpnet.models.losses import bpnet_losses
+from bpnet.training.optim import build_optimizer, build_schedule
+from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
+from bpnet.types import Batch
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+LOG_EVERY = 10  # steps whose mean losses make one line of metrics.jsonl
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of one epoch in an order that depends on the seed and the epoch only.
+
+    Args:
+        num_samples: Samples of the dataset.
+        batch_size: Samples a batch; the last one may be smaller.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch, self.first = 0, 0
+
+    def begin(self, epoch: int, first: int) -> None:
+        """Choose the epoch, and the batch of it to begin with."""
+        self.epoch, self.first = epoch, first
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # Python's tuple hash is stable for integers; any fixed mixing of the two would do.
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
+        order = torch.randperm(self.num_samples, generator=generator).tolist()
+        for batch in range(self.first, len(self)):
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+def num_steps(config: TrainConfig, num_samples: int) -> int:
+    """Optimiser steps of a run: ``max_steps``, or ``max_epochs`` where that is less."""
+    steps = config.trainer.max_epochs * -(-num_samples // config.trainer.batch_size)
+    return steps if config.trainer.max_steps is None else min(steps, config.trainer.max_steps)
+
+
+def fit(
+    model: BPNet,
+    dataset: MomentDataset,
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    device: torch.device,
+    validate: Callable[[], dict[str, float]] | None,
+    make_checkpoint: Callable[[dict[str, Any]], Checkpoint],
+    settings: dict[str, Any],
+    state: TrainingState | None = None,
+) -> dict[str, float] | None:
+    """Train, writing metrics, checkpoints and the training state into the run folder.
+
+    Args:
+        model: The network, on ``device``.
+        dataset: The training part.
+        config: The run.
+        run_dir: Its folder.
+        device: Where to train.
+        validate: Metrics of the model on the validation part; None: there is none.
+        make_checkpoint: A checkpoint of the model as it is, given what to note of its training.
+        settings: The settings that decide the numbers; kept in the training state.
+        state: Where an earlier run of the same settings stood.
+
+    Returns:
+        The last validation's metrics, or None.
+
+    Raises:
+        ConfigError: A loss is not finite.
+    """
+    total = num_steps(config, len(dataset))
+    optimizer = build_optimizer(model, config.optim)
+    schedule = build_schedule(optimizer, config.optim, total)
+    step, best = 0, None
+    running = _Running()
+    if state is not None:
+        step, best = state.step, state.best
+        model.load_state_dict(state.weights)
+        optimizer.load_state_dict(state.optimizer)
+        schedule.load_state_dict(state.schedule)
+        running.sums = dict(state.running)
+        restore_random_states(state.random)
+    batches = EpochBatches(len(dataset), config.trainer.batch_size, config.seed)
+    loader = _loader(dataset, batches, config, device)
+    metrics_log = MetricsLog(run_dir, step, config.trainer.tensorboard)
+    bf16 = config.trainer.precision == "bf16" or (
+        config.trainer.precision == "auto" and device.type == "cuda"
+    )
+    metrics: dict[str, float] | None = None
+
+    def save_state() -> None:
+        TrainingState(
+            step=step,
+            weights=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            schedule=schedule.state_dict(),
+            random=random_states(),
+            best=best,
+            config=settings,
+            running=running.sums,
+        ).save(run_dir / STATE)
+
+    model.train()
+    bar = tqdm(total=total, initial=step, desc="train", unit="step", disable=None)
+    while step < total:
+        epoch, first = divmod(step, len(batches))
+        batches.begin(epoch, first)
+        for batch in loader:
+            losses = _train_step(model, batch.to(device), config, optimizer, bf16)
+            schedule.step()
+            step += 1
+            running.add(losses, step)
+            if step % LOG_EVERY == 0 or step == total:
+                means = running.means()
+                lr = schedule.get_last_lr()[0]
+                metrics_log.write({"step": step, "epoch": step / len(batches), "lr": lr, **means})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+            bar.update()
+            if step == total:
+                break
+            if step % config.trainer.save_every_steps == 0 and step % len(batches):
+                save_state()
+        epoch += 1
+        if validate is not None and (step == total or epoch % config.trainer.validate_every == 0):
+            metrics = validate()
+            metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
+            log.info(
+                "epoch %d, step %d/%d, validation: %s",
+                epoch,
+                step,
+                total,
+                ", ".join(f"{name} {value:.2f}" for name, value in metrics.items()),
+            )
+            value = metrics[config.trainer.select_by]
+            if best is None or value > best:
+                best = value
+                make_checkpoint(_note(step, epoch, config, metrics)).save(run_dir / BEST)
+        make_checkpoint(_note(step, epoch, config, metrics)).save(run_dir / LAST)
+        save_state()
+    bar.close()
+    metrics_log.close()
+    return metrics
+
+
+def _train_step(
+    model: BPNet,
+    batch: Batch,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    bf16: bool,
+) -> dict[str, Tensor]:
+    """One forward, backward and optimiser step; gives the losses, detached."""
+    with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=bf16):
+        output = model(batch)
+    losses = bpnet_losses(output, batch, config.model)
+    optimizer.zero_grad(set_to_none=True)
+    losses["total"].backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+    optimizer.step()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _loader(
+    dataset: MomentDataset, batches: EpochBatches, config: TrainConfig, device: torch.device
+) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # collate turns samples into a batch
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=config.trainer.num_workers,
+        pin_memory=device.type == "cuda",
+        # The loader draws seeds for its workers; a generator of its own keeps dropout's undisturbed
+        # however often a run is cut off and resumed.
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+
+
+def _note(
+    step: int, epoch: int, config: TrainConfig, metrics: dict[str, float] | None
+) -> dict[str, Any]:
+    return {"step": step, "epoch": epoch, "seed": config.seed, "validation": metrics}
+
+
+class _Running:
+    """Sums of the losses since the last line of the log."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+
+    def add(self, losses: dict[str, Tensor], step: int) -> None:
+        values = {name: loss.item() for name, loss in losses.items()}
+        if not all(abs(value) < float("inf") for value in values.values()):
+            raise ConfigError(
+                f"step {step}: loss is not finite ({values}): lower optim.lr, or look for extreme "
+                "values in the features; the last good state is in the run folder"
+            )
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["count"] = self.sums.get("count", 0.0) + 1
+
+    def means(self) -> dict[str, float]:
+        count = self.sums.pop("count")
+        means = {name: value / count for name, value in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+class MetricsLog:
+    """``metrics.jsonl`` of a run, and TensorBoard where asked for.
+
+    Args:
+        run_dir: Folder of the run.
+        step: Step at which the run goes on: later lines, of steps that will be done again, go.
+        tensorboard: Whether to write for TensorBoard too.
+
+    Raises:
+        ConfigError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
+        self.path = run_dir / METRICS
+        kept = []
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                # A killed run can leave half a line, which belongs to a step that is done again.
+                if line.endswith("}") and json.loads(line)["step"] <= step:
+                    kept.append(line)
+        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.began = time.monotonic()
+        self.board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as err:
+                raise ConfigError(
+                    "trainer.tensorboard=true needs `pip install 'bpnet-nlvl[tensorboard]'`"
+                ) from err
+            self.board = SummaryWriter(run_dir, purge_step=step)  # type: ignore[no-untyped-call]
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record; it must hold ``step``."""
+        seconds = round(time.monotonic() - self.began, 2)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**record, "seconds": seconds}) + "\n")
+        if self.board is not None:
+            flat = record.get("validation", record)
+            part = "validation" if "validation" in record else "train"
+            for name, value in flat.items():
+                if name != "step":
+                    self.board.add_scalar(f"{part}/{name}", value, record["step"])
+
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        if self.board is not None:
+            self.board.close()

@@ -1,0 +1,507 @@
+"""Renders the built-in sample: short videos of moving shapes, sentences, and their true moments.
+
+Each video has a few events; an event is one object (a colour and a shape) doing one action, or two
+objects swapping places. Events of a video share colours, shapes and actions, so that only the whole
+sentence tells which one is meant, and no two of them fit the same sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from bpnet_features.errors import FeatureError
+from bpnet_features.video import load_av
+
+NUM_VIDEOS = 280
+FPS = 8
+SIZE = 96  # pixels across and down
+SECONDS = (12, 24)
+EVENT_SECONDS = (1.5, 6.0)
+# Split of the video with index i: entry i % 10. With four videos there is one of each at least.
+SPLITS = (
+    "train", "test", "train", "val", "train", "train", "test", "train", "train", "train",
+)  # fmt: skip
+
+Array = npt.NDArray[np.float32]
+Random = np.random.Generator
+
+COLOURS = {
+    "red": (222, 40, 38),
+    "green": (40, 190, 70),
+    "blue": (45, 90, 235),
+    "yellow": (240, 215, 45),
+    "purple": (165, 55, 205),
+    "white": (240, 240, 240),
+}
+COLOUR_WORDS = {
+    "red": ("red", "red", "crimson"),
+    "green": ("green", "green", "emerald"),
+    "blue": ("blue", "blue", "azure"),
+    "yellow": ("yellow", "yellow", "golden"),
+    "purple": ("purple", "purple", "violet"),
+    "white": ("white", "white", "pale"),
+}
+# Per shape: nouns, and adjectives for sentences such as "something green and square".
+SHAPE_WORDS = {
+    "circle": (("circle", "circle", "disc", "ball"), ("round", "circular")),
+    "square": (("square", "square", "box", "block"), ("square", "boxy")),
+    "triangle": (("triangle", "triangle", "wedge"), ("triangular", "three-sided")),
+    "star": (("star", "star", "starlet"), ("star-shaped", "five-pointed")),
+}
+# Plain form, third person and -ing form of a verb, then what follows it.
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "stay": (
+        "stay stays staying still",
+        "rest rests resting in place",
+        "sit sits sitting there without moving",
+    ),
+    "spin": (
+        "spin spins spinning",
+        "rotate rotates rotating on the spot",
+        "turn turns turning around itself",
+    ),
+    "grow": ("grow grows growing", "get gets getting bigger", "become becomes becoming larger"),
+    "shrink": (
+        "shrink shrinks shrinking",
+        "get gets getting smaller",
+        "become becomes becoming tiny",
+    ),
+    "blink": (
+        "blink blinks blinking",
+        "flash flashes flashing on and off",
+        "flicker flickers flickering",
+    ),
+    "bounce": (
+        "bounce bounces bouncing",
+        "hop hops hopping up and down",
+        "jump jumps jumping up and down",
+    ),
+    "swap": (
+        "swap swap swapping places",
+        "trade trade trading positions",
+        "change change changing places",
+    ),
+}
+DIRECTIONS = {
+    "left": ("left", "to the left", "leftwards"),
+    "right": ("right", "to the right", "rightwards"),
+    "up": ("up", "upwards", "to the top"),
+    "down": ("down", "downwards", "to the bottom"),
+}
+MOVES = (
+    "slide slides sliding",
+    "move moves moving",
+    "glide glides gliding",
+    "drift drifts drifting",
+)
+ACTIONS |= {
+    direction: tuple(f"{move} {adverb}" for move in MOVES for adverb in adverbs)
+    for direction, adverbs in DIRECTIONS.items()
+}
+# {thing}: the object with its article; {s}: third person, {plain} and {ing}: the other forms.
+TEMPLATES = (
+    "{thing} {s}",
+    "{thing} {s}",
+    "{thing} {is} {ing}",
+    "there {is} {thing} {ing}",
+    "watch {thing} {plain}",
+    "{ing}, {thing} {is} in the picture",
+    "the moment when {thing} {s}",
+    "{thing} {appears} and {s}",
+    "we see {thing} {ing} on the screen",
+    "when {does} {thing} {plain}?",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One thing that happens in a video.
+
+    Attributes:
+        objects: Colour and shape of the object; two of them where they swap places.
+        action: What they do, a key of `ACTIONS`.
+        first_frame: Where they are seen first.
+        end_frame: The frame after the last one.
+    """
+
+    objects: tuple[tuple[str, str], ...]
+    action: str
+    first_frame: int
+    end_frame: int
+
+
+def render_sample(
+    root: str | os.PathLike[str],
+    num_videos: int = NUM_VIDEOS,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: bool = True,
+) -> list[Path]:
+    """Write ``root/videos/<id>.mp4`` and ``root/annotations.jsonl``.
+
+    Video i depends on the seed and on i only: a larger sample begins with the smaller one. Each
+    file appears whole or not at all, the annotations last.
+
+    Args:
+        root: Folder to write to; it is created.
+        num_videos: Number of videos, >= 1.
+        seed: Another seed gives another sample, >= 0.
+        jobs: Number of processes, >= 1.
+        progress: Show a progress bar.
+
+    Returns:
+        The video files in order.
+
+    Raises:
+        FeatureError: A number is out of range, or PyAV is missing.
+    """
+    for name, value, least in (("num_videos", num_videos, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
+        if value < least:
+            raise FeatureError(f"{name}={value}: expected an integer >= {least}")
+    load_av()
+    folder = Path(root) / "videos"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"sample_{index:04d}.mp4" for index in range(num_videos)]
+    work = partial(_render_file, folder, seed)
+    shown = partial(tqdm, total=num_videos, desc="render", unit="video", disable=not progress)
+    if jobs == 1 or num_videos == 1:
+        rows = list(shown(map(work, range(num_videos))))
+    else:
+        pool = ProcessPoolExecutor(min(jobs, num_videos), mp_context=get_context("spawn"))
+        try:
+            rows = list(shown(pool.map(work, range(num_videos), chunksize=4)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    lines = [json.dumps(row) + "\n" for video_rows in rows for row in video_rows]
+    _write_atomically(
+        Path(root) / "annotations.jsonl", lambda part: part.write_text("".join(lines), "utf-8")
+    )
+    return files
+
+
+def plan_video(seed: int, index: int) -> tuple[list[Event], int]:
+    """What happens in one video.
+
+    Args:
+        seed: Seed of the sample.
+        index: Number of the video.
+
+    Returns:
+        The events in order of time, and the number of frames.
+    """
+    rng = np.random.default_rng((seed, index, 0))
+    num_frames = int(rng.integers(SECONDS[0] * FPS, SECONDS[1] * FPS + 1))
+    most = min(6, num_frames // (4 * FPS))
+    lengths = [_random_length(rng) for _ in range(int(rng.integers(3, most + 1)))]
+    while sum(lengths) > 0.85 * num_frames:
+        lengths = [_random_length(rng) for _ in lengths]
+    # Idle frames are dealt to the gaps at random, some of which vanish; now and then two events
+    # overlap a little.
+    shares = rng.dirichlet(np.full(len(lengths) + 1, 0.7))
+    gaps = np.floor(shares * (num_frames - sum(lengths))).astype(int)
+    times, end, overlapped = [], 0, True
+    for length, gap in zip(lengths, gaps[:-1].tolist(), strict=True):
+        first = end + gap
+        overlaps = not overlapped and bool(rng.random() < 0.15)
+        if overlaps:
+            first = max(end - FPS, 0)
+        times.append((first, first + length))
+        end, overlapped = max(end, first + length), overlaps
+    events: list[Event] = []
+    for first, last in times:
+        # Two that are seen at once differ in colour, as the eye (and a histogram) needs it.
+        shown = {colour for e in events if e.end_frame > first for colour, _ in e.objects}
+        while True:
+            objects, action = _random_event(rng, events)
+            event = Event(objects, action, first, last)
+            if not shown & {colour for colour, _ in objects} and _fits(event, events):
+                events.append(event)
+                break
+    return events, num_frames
+
+
+def describe(event: Event, events: list[Event], rng: Random) -> list[str]:
+    """Two different sentences that fit this event and no other one of the video.
+
+    Args:
+        event: The event to describe.
+        events: All events of the video.
+        rng: Source of the choices.
+
+    Returns:
+        The sentences, in lower case.
+    """
+    sentences: list[str] = []
+    while len(sentences) < 2:
+        things = [_thing(event, obj, events, rng) for obj in event.objects]
+        if len(things) == 2 and rng.random() < 0.5:
+            things.reverse()
+        *verbs, tail = f"{_choice(rng, ACTIONS[event.action])} ".split(" ", 3)
+        plain, third, ing = (f"{verb} {tail}".strip() for verb in verbs)
+        one = len(things) == 1
+        sentence = _choice(rng, TEMPLATES).format(
+            thing=" and ".join(things),
+            plain=plain,
+            s=third,
+            ing=ing,
+            **{"is": "is" if one else "are", "does": "does" if one else "do"},
+            appears="appears" if one else "appear",
+        )
+        if sentence not in sentences:
+            sentences.append(sentence)
+    return sentences
+
+
+def render_frames(seed: int, index: int) -> npt.NDArray[np.uint8]:
+    """The pixels of one video.
+
+    Args:
+        seed: Seed of the sample.
+        index: Number of the video.
+
+    Returns:
+        RGB frames (F, 96, 96, 3).
+    """
+    events, num_frames = plan_video(seed, index)
+    rng = np.random.default_rng((seed, index, 1))
+    frames = np.repeat(_background(rng)[None], num_frames, axis=0)
+    for event in events:
+        times = slice(event.first_frame, event.end_frame)
+        paths = _paths(event, rng)
+        for (colour, shape), path in zip(event.objects, paths, strict=True):
+            paint = np.clip(np.array(COLOURS[colour]) + rng.integers(-8, 9, 3), 0, 255)
+            alpha = _coverage(shape, *path)[..., None]
+            frames[times] += alpha * (paint.astype(np.float32) - frames[times])
+    return np.round(frames).astype(np.uint8)
+
+
+def _random_length(rng: Random) -> int:
+    return int(rng.integers(round(EVENT_SECONDS[0] * FPS), round(EVENT_SECONDS[1] * FPS) + 1))
+
+
+def _choice(rng: Random, options: Any) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def _random_event(rng: Random, events: list[Event]) -> tuple[tuple[tuple[str, str], ...], str]:
+    """An object and its action: mostly an earlier event with one or two of three parts changed."""
+    colour, shape = _choice(rng, list(COLOURS)), _choice(rng, list(SHAPE_WORDS))
+    action = _choice(rng, list(ACTIONS))
+    if events and rng.random() < 0.75:
+        other = _choice(rng, events)
+        kept = int(rng.integers(1, 7))  # three bits: which parts stay
+        colour = other.objects[0][0] if kept & 1 else colour
+        shape = other.objects[0][1] if kept & 2 else shape
+        action = other.action if kept & 4 else action
+    if action != "swap":
+        return ((colour, shape),), action
+    partner = _choice(rng, [name for name in COLOURS if name != colour])
+    return ((colour, shape), (partner, _choice(rng, list(SHAPE_WORDS)))), action
+
+
+def _fits(event: Event, events: list[Event]) -> bool:
+    """Whether the event can be seen, and can be told from the others by a sentence."""
+    if event.action == "spin" and event.objects[0][1] == "circle":
+        return False  # a turning disc looks like one that rests
+    for other in events:
+        shared = set(event.objects) & set(other.objects)
+        if shared and event.action == other.action:
+            return False
+        # What swaps places also moves in some direction.
+        actions = {event.action, other.action}
+        if shared and "swap" in actions and actions & set(DIRECTIONS):
+            return False
+    return True
+
+
+def _thing(event: Event, obj: tuple[str, str], events: list[Event], rng: Random) -> str:
+    """The object in words; colour or shape may be left out where nothing else fits then."""
+    colour, shape = obj
+    rivals = [o for e in events if e is not event and e.action == event.action for o in e.objects]
+    nouns, adjectives = SHAPE_WORDS[shape]
+    colour_word = _choice(rng, COLOUR_WORDS[colour])
+    noun, adjective = _choice(rng, nouns), _choice(rng, adjectives)
+    form = int(rng.integers(10))
+    if len(event.objects) == 1 and form == 0 and all(o[0] != colour for o in rivals):
+        return f"something {colour_word}"
+    if len(event.objects) == 1 and form == 1 and all(o[1] != shape for o in rivals):
+        return f"{_article(noun)} {noun}"
+    if form == 2:
+        return f"something {colour_word} and {adjective}"
+    if form == 3:
+        return f"{_article(adjective)} {adjective} {colour_word} thing"
+    article = "the" if form == 4 else _article(colour_word)
+    return f"{article} {colour_word} {noun}"
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _background(rng: Random) -> Array:
+    """A dark, uneven, grainy ground (96, 96, 3), nearly without colour."""
+    tone = rng.uniform(25, 70) + rng.uniform(-6, 6, 3)
+    steps = np.linspace(0, 4, SIZE)
+    knots = rng.normal(0, 8, (6, 6))
+    low = np.floor(steps).astype(int)
+    part = steps - low
+    rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
+    cloud = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    grain = rng.normal(0, 3, (SIZE, SIZE))
+    ground = tone + (cloud + grain)[..., None]
+    return np.clip(ground, 0, 110).astype(np.float32)
+
+
+Path2D = tuple[Array, Array, Array, Array]  # centre x, centre y, radius, angle by frame
+
+
+def _paths(event: Event, rng: Random) -> list[Path2D]:
+    """Where the objects of an event are, how large and how turned, frame by frame."""
+    length = event.end_frame - event.first_frame
+    t = np.linspace(0, 1, length)
+    frame = np.arange(length)
+    radius = np.full(length, rng.uniform(14, 18))
+    angle = np.full(length, rng.uniform(-0.2, 0.2))
+    centre = rng.uniform(30, SIZE - 30, 2)
+    x, y = np.full(length, centre[0]), np.full(length, centre[1])
+    travel = rng.uniform(46, 60)
+    along = (SIZE - travel) / 2 + travel * t
+    match event.action:
+        case "left":
+            x = SIZE - along
+        case "right":
+            x = along
+        case "up":
+            y = SIZE - along
+        case "down":
+            y = along
+        case "spin":
+            angle = angle + rng.choice([-1, 1]) * rng.uniform(2.2, 3.4) * frame / FPS
+        case "grow":
+            radius = 6 + (rng.uniform(20, 24) - 6) * t
+        case "shrink":
+            radius = 6 + (rng.uniform(20, 24) - 6) * (1 - t)
+        case "blink":
+            # Off in two of four frames, but on at both ends, where the moment begins and ends.
+            off = (frame % 4 >= 2) & (frame < length - 2)
+            radius = np.where(off, 0.0, radius)
+        case "bounce":
+            y = y + 10 - 22 * np.abs(np.sin(np.pi * 1.25 * frame / FPS))
+        case "swap":
+            return _swap_paths(t, angle, rng)
+    return [_float32(x, y, radius, angle)]
+
+
+def _swap_paths(t: npt.NDArray[np.float64], angle: Any, rng: Random) -> list[Path2D]:
+    """Two objects on opposite halves of a circle: half a turn, and they have changed places."""
+    start = rng.uniform(0, 2 * np.pi)
+    turn = start + rng.choice([-1, 1]) * np.pi * (3 * t**2 - 2 * t**3)
+    radius = np.full(len(t), rng.uniform(12, 14))
+    return [
+        _float32(
+            SIZE / 2 + 25 * np.cos(turn + shift),
+            SIZE / 2 + 25 * np.sin(turn + shift),
+            radius,
+            angle,
+        )
+        for shift in (0, np.pi)
+    ]
+
+
+def _float32(*values: Any) -> Path2D:
+    x, y, radius, angle = (np.asarray(value, dtype=np.float32) for value in values)
+    return x, y, radius, angle
+
+
+def _coverage(shape: str, x: Array, y: Array, radius: Array, angle: Array) -> Array:
+    """How much of each pixel the shape covers, from its signed distance (F, 96, 96)."""
+    line = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
+    dx, dy = line - x[:, None], line - y[:, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    across = cos * dx[:, None, :] + sin * dy[:, :, None]
+    down = cos * dy[:, :, None] - sin * dx[:, None, :]
+    size = radius[:, None, None]
+    match shape:
+        case "circle":
+            distance = np.hypot(across, down) - size
+        case "square":
+            distance = np.maximum(np.abs(across), np.abs(down)) - 0.88 * size
+        case "triangle":
+            # Three sides at the same distance from the centre; one of them lies below.
+            slanted = np.float32(np.sqrt(0.75)) * np.abs(across) - 0.5 * down
+            distance = np.maximum(slanted, down) - 0.62 * size
+        case "star":
+            # Its ten edges are one and the same when folded onto half a point.
+            fold = np.pi / 5
+            folded = np.abs((np.arctan2(across, -down) + fold) % (2 * fold) - fold)
+            reach = np.hypot(across, down)
+            tip = 1.25 * size
+            edge = np.array([0.45 * np.cos(fold) - 1, 0.45 * np.sin(fold)])
+            normal = (np.array([edge[1], -edge[0]]) / np.hypot(*edge)).astype(np.float32)
+            distance = normal[0] * (reach * np.cos(folded) - tip) + normal[1] * reach * np.sin(
+                folded
+            )
+        case _:
+            raise AssertionError(shape)
+    coverage: Array = np.where(size > 0, np.clip(0.5 - distance, 0, 1), 0).astype(np.float32)
+    return coverage
+
+
+def _render_file(folder: Path, seed: int, index: int) -> list[dict[str, Any]]:
+    """Write one video; returns its rows of the annotation file."""
+    video_id = f"sample_{index:04d}"
+    frames = render_frames(seed, index)
+    _write_atomically(folder / f"{video_id}.mp4", partial(_encode, frames=frames))
+    events, num_frames = plan_video(seed, index)
+    rng = np.random.default_rng((seed, index, 2))
+    return [
+        {
+            "qid": f"{video_id}_{number}{letter}",
+            "video_id": video_id,
+            "query": sentence,
+            "start": event.first_frame / FPS,
+            "end": event.end_frame / FPS,
+            "duration": num_frames / FPS,
+            "split": SPLITS[index % len(SPLITS)],
+        }
+        for number, event in enumerate(events)
+        for letter, sentence in zip("ab", describe(event, events, rng), strict=True)
+    ]
+
+
+def _encode(path: Path, frames: npt.NDArray[np.uint8]) -> None:
+    av = load_av()
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = SIZE, SIZE, "yuv420p"
+        # One thread: the same bytes on every machine, and processes already fill the cores.
+        stream.options = {"preset": "veryfast", "crf": "18", "threads": "1"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name beside its place, then move it there."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(descriptor)
+    part = Path(name)
+    try:
+        write(part)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
