@@ -227,7 +227,8 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as err:
         raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N") from err
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name!r}: {torch.cuda.device_count()} CUDA devices here; use cpu")
+        count = torch.cuda.device_count()
+        raise ConfigError(f"device={name!r}: {count} CUDA devices are here; use device=cpu")
     return device
 
 

@@ -54,7 +54,7 @@ class Checkpoint:
         for name in ("model", "sizes", "vocabulary", "data", "training"):
             metadata[name] = json.dumps(getattr(self, name))
         metadata["feature_spec"] = self.feature_spec.to_json()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
         write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
     @classmethod
@@ -74,7 +74,7 @@ class Checkpoint:
         try:
             with safe_open(file, framework="pt") as opened:
                 metadata: Mapping[str, str] = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}
         except (SafetensorError, OSError) as err:
             raise CheckpointError(
                 f"checkpoint {str(file)!r} ({file.stat().st_size} bytes): truncated or not a "

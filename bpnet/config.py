@@ -16,6 +16,8 @@ from bpnet.errors import ConfigError
 
 Config = TypeVar("Config")
 
+DATASETS = ("charades_sta", "tacos", "activitynet", "jsonl")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -63,7 +65,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         faults = [
-            _one_of("data.dataset", self.dataset, ("charades_sta", "tacos", "activitynet", "jsonl")),
+            _one_of("data.dataset", self.dataset, DATASETS),
             _one_of("data.tokenizer", self.tokenizer, ("words", "basic_english", "split")),
             _one_of("data.missing", self.missing, ("error", "drop")),
             _in_range("data.min_word_count", self.min_word_count, 1),

@@ -57,8 +57,8 @@ class Annotation:
         inside = 0 <= self.start_seconds < self.end_seconds <= self.duration_seconds
         if not (all(math.isfinite(time) for time in times) and inside):
             raise AnnotationError(
-                f"query {self.qid!r}: moment {self.start_seconds} to {self.end_seconds} s of a video "
-                f"of {self.duration_seconds} s: expected 0 <= start < end <= duration"
+                f"query {self.qid!r}: moment {self.start_seconds} to {self.end_seconds} s of a "
+                f"video of {self.duration_seconds} s: expected 0 <= start < end <= duration"
             )
         if not self.query.strip():
             raise AnnotationError(f"query {self.qid!r}: empty sentence")

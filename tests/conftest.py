@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from bpnet.types import Annotation
 from bpnet_features import FeatureSpec, FeatureWriter
+
+# A busy machine must not fail a test for the time that it takes.
+settings.register_profile("bpnet", deadline=None)
+settings.load_profile("bpnet")
 
 TINY_SPEC = FeatureSpec(backbone="tiny", feature_dim=8, seconds_per_clip=0.5, normalisation="none")
 

@@ -97,11 +97,10 @@ class MomentDataset(Dataset[Sample]):
         absent = {a.video_id for a in annotations}
         absent = {video_id for video_id in absent if video_id not in store}
         if absent and missing == "error":
-            first = ", ".join(sorted(absent)[:5])
+            first = ", ".join(sorted(absent)[:5]) + (", ..." if len(absent) > 5 else "")
             raise MissingVideoError(
-                f"{len(absent)} of the videos are not in {store.path}: {first}"
-                f"{', ...' if len(absent) > 5 else ''}; run `bpnet features check` to list all gaps, "
-                "or set data.missing=drop"
+                f"{len(absent)} of the videos are not in {store.path}: {first}; run "
+                "`bpnet features check` to list all gaps, or set data.missing=drop"
             )
         self.annotations = [a for a in annotations if a.video_id not in absent]
         self.num_dropped = len(annotations) - len(self.annotations)
@@ -113,7 +112,9 @@ class MomentDataset(Dataset[Sample]):
                 len(absent),
             )
         if not self.annotations:
-            raise AnnotationError(f"no query is left of {len(annotations)} (features: {store.path})")
+            raise AnnotationError(
+                f"no query of {len(annotations)} is left (features: {store.path})"
+            )
         limit = vocabulary.max_query_tokens
         self.num_cut = sum(len(vocabulary.tokens(a.query)) > limit for a in self.annotations)
         if self.num_cut:

@@ -171,8 +171,8 @@ def build_vocabulary(
         word_counts, min_word_count = Counter(known), 1
         if not word_counts:
             raise ConfigError(
-                f"data.vectors: none of the {all_words} words of the queries has a vector: the file "
-                "is of another language, or of another case (words are lower-case)"
+                f"data.vectors: none of the {all_words} words of the queries has a vector: the "
+                "file is of another language, or of another case (words are lower-case)"
             )
     vocab = Vocab(word_counts, min_freq=min_word_count, specials=SPECIALS)
     letters: list[str] = []
@@ -214,8 +214,8 @@ def load_vectors(source: str, cache: str | None = None) -> Vectors:
         return pretrained_aliases[source](cache=str(folder))
     except (OSError, BadZipFile, RuntimeError) as err:
         raise ConfigError(
-            f"data.vectors={source!r}: download to {folder} failed ({err}); fetch the file by other "
-            "means and give its path"
+            f"data.vectors={source!r}: download to {folder} failed ({err}); fetch the file by "
+            "other means and give its path"
         ) from err
 
 

@@ -49,7 +49,7 @@ def predict(
         progress: Whether to show a progress bar.
 
     Yields:
-        One prediction a query.
+        Prediction: One a query.
     """
     loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # collate turns samples into a batch
@@ -158,7 +158,10 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
         "protocol": rules.name,
         "split": config.split,
         "num_queries": len(predictions),
-        "num_dropped": {"annotations": report.num_pairs - report.num_kept, "missing_features": dataset.num_dropped},
+        "num_dropped": {
+            "annotations": report.num_pairs - report.num_kept,
+            "missing_features": dataset.num_dropped,
+        },
         **all_metrics(predictions, _train_part(data), rules),
         "dataset": data.dataset,
         "feature_spec": json.loads(store.spec.to_json()),

@@ -51,7 +51,8 @@ class Encoder(nn.Module):
         Returns:
             (B, T, D); padded places are zero.
         """
-        return self.encoder(self.video_projection(self.dropout(video)), video_mask)
+        encoded: Tensor = self.encoder(self.video_projection(self.dropout(video)), video_mask)
+        return encoded
 
     def encode_query(self, query_ids: Tensor, char_ids: Tensor, query_mask: Tensor) -> Tensor:
         """Encode the tokens of queries.
@@ -75,4 +76,5 @@ class Encoder(nn.Module):
         embedded = self.dropout(self.words(query_ids))
         if self.characters is not None:
             embedded = torch.cat([embedded, self.characters(char_ids)], dim=-1)
-        return self.encoder(self.query_projection(embedded), query_mask)
+        encoded: Tensor = self.encoder(self.query_projection(embedded), query_mask)
+        return encoded

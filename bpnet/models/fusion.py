@@ -54,7 +54,8 @@ class WordFrame(nn.Module):
         attended = self.attention(flat, flat, flat, key_padding_mask=padded, need_weights=False)[0]
         words = attended.unflatten(0, (size, length))
         words = words.masked_fill(~query_mask[:, :, None, None], -torch.inf)
-        return self.narrow(words.amax(dim=1))
+        narrowed: Tensor = self.narrow(words.amax(dim=1))
+        return narrowed
 
 
 class Fusion(nn.Module):

@@ -100,13 +100,13 @@ class CharacterEmbedding(nn.Module):
         letters = self.dropout(self.table(ids)).transpose(1, 2)  # (B L, dim, W) for Conv1d
         num_letters = (ids != 0).sum(dim=1)
         parts = []
-        for conv in self.convs:
+        for conv, (width, _) in zip(self.convs, self.WIDTHS, strict=True):
             found = F.relu(conv(letters))
             # A window that begins on a real letter may look into the padding, which is zero; a word
             # shorter than the filter has the one window at its beginning. So more padding adds
             # nothing to the maximum, and a padded word has no window at all.
             places = torch.arange(found.shape[-1], device=ids.device)
-            last = (num_letters[:, None] - conv.kernel_size[0]).clamp(min=0)
+            last = (num_letters[:, None] - width).clamp(min=0)
             real = (places[None] <= last) & (num_letters[:, None] > 0)
             parts.append(found.masked_fill(~real[:, None], 0).amax(dim=-1))
         return torch.cat(parts, dim=-1).view(size, length, self.OUT_DIM)
@@ -134,7 +134,8 @@ class ConvBlock(nn.Module):
         """(B, N, D) with mask (B, N) to the same shape."""
         y = self.norm(x) * mask[..., None]
         y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)  # (B, D, N) for Conv1d
-        return x + self.dropout(F.relu(self.pointwise(y)))
+        out: Tensor = x + self.dropout(F.relu(self.pointwise(y)))
+        return out
 
 
 class SelfAttention(nn.Module):
@@ -156,12 +157,14 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) with mask (B, N) to the same shape."""
-        heads = [
-            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        query, key, value = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, N, D / H)
             for layer in (self.query, self.key, self.value)
-        ]  # three of (B, H, N, D / H)
+        )
         y = F.scaled_dot_product_attention(
-            *heads,
+            query,
+            key,
+            value,
             attn_mask=mask[:, None, None],
             dropout_p=self.dropout if self.training else 0.0,
         )
@@ -261,7 +264,9 @@ class VideoQueryAttention(nn.Module):
         over_clips = masked_softmax(scores, video_mask[:, :, None], dim=1)
         words = over_words @ query
         clips = over_words @ (over_clips.transpose(1, 2) @ video)  # S (S~^T V): no T x T matrix
-        return self.linear(torch.cat([video, words, video * words, video * clips], dim=-1))
+        joined = torch.cat([video, words, video * words, video * clips], dim=-1)
+        frames: Tensor = self.linear(joined)
+        return frames
 
 
 class QueryPool(nn.Module):
@@ -296,10 +301,11 @@ def make_lstm(dim: int, scheme: str) -> nn.LSTM:
     if scheme == "glorot_forget1":
         # TensorFlow draws one kernel (2 D, 4 D) for input and state together.
         bound = math.sqrt(6 / (2 * dim + 4 * dim))
-        nn.init.uniform_(lstm.weight_ih_l0, -bound, bound)
-        nn.init.uniform_(lstm.weight_hh_l0, -bound, bound)
-        nn.init.zeros_(lstm.bias_ih_l0)
-        nn.init.zeros_(lstm.bias_hh_l0)
+        weights = dict(lstm.named_parameters())
+        nn.init.uniform_(weights["weight_ih_l0"], -bound, bound)
+        nn.init.uniform_(weights["weight_hh_l0"], -bound, bound)
+        nn.init.zeros_(weights["bias_ih_l0"])
+        nn.init.zeros_(weights["bias_hh_l0"])
         with torch.no_grad():
-            lstm.bias_ih_l0[dim : 2 * dim] = 1.0  # gates: input, forget, cell, output
+            weights["bias_ih_l0"][dim : 2 * dim] = 1.0  # gates: input, forget, cell, output
     return lstm

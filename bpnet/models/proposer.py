@@ -157,7 +157,7 @@ def top_spans(
         min(K, T (T + 1) / 2) proposals a pair, most probable first; a pair whose video has fewer
         spans is filled up with the whole video, marked False in the mask.
     """
-    size, num_clips = start_logits.shape
+    num_clips = start_logits.shape[1]
     with torch.no_grad():
         start = F.log_softmax(start_logits, dim=1)
         end = F.log_softmax(end_logits, dim=1)

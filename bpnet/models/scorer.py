@@ -20,4 +20,5 @@ class Scorer(nn.Module):
 
     def forward(self, fused: Tensor) -> Tensor:
         """Fused proposals (B, K, D) to logits (B, K); the matching score is their sigmoid."""
-        return self.out(self.hidden(fused).relu()).squeeze(-1).float()
+        logits: Tensor = self.out(self.hidden(fused).relu())
+        return logits.squeeze(-1).float()

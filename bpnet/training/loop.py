@@ -265,7 +265,7 @@ class MetricsLog:
                 raise ConfigError(
                     "trainer.tensorboard=true needs `pip install 'bpnet-nlvl[tensorboard]'`"
                 ) from err
-            self.board = SummaryWriter(run_dir, purge_step=step)  # type: ignore[no-untyped-call]
+            self.board = SummaryWriter(run_dir, purge_step=step)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record; it must hold ``step``."""

@@ -19,7 +19,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
     Returns:
         The optimiser.
     """
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_free = name.endswith("bias") or "bias_" in name or "norm" in name or "unknown" in name
         (free if is_free else decayed).append(parameter)

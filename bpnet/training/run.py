@@ -133,9 +133,7 @@ def read_parts(data: DataConfig) -> tuple[list[Annotation], list[Annotation]]:
     train_part, report = read_annotations(data.dataset, data.annotations, data.train_split)
     log.info("%s", report.summary())
     if data.validation_split is not None:
-        validation, report = read_annotations(
-            data.dataset, data.annotations, data.validation_split
-        )
+        validation, report = read_annotations(data.dataset, data.annotations, data.validation_split)
         log.info("%s", report.summary())
         return train_part, validation
     if data.validation_fraction == 0:
@@ -175,7 +173,9 @@ def _log_ceiling(annotations: Sequence[Annotation], store: FeatureStore, max_cli
 
 def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
     values = plain(config)
-    settings = {name: dict(values[name]) for name in ("data", "model", "optim", "trainer")}
+    settings: dict[str, Any] = {
+        name: dict(values[name]) for name in ("data", "model", "optim", "trainer")
+    }
     for group, names in FREE.items():
         for name in names:
             settings[group].pop(name)

@@ -33,6 +33,7 @@ from bpnet_features.video import frames_at_rate, probe
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Planes = npt.NDArray[np.uint8]  # one a channel (3, 1 + F, 64, 64)
+Result = tuple[Array, float] | str  # features and duration; or why there are none
 
 SIZE = 64  # pixels across and down; the aspect ratio is squeezed
 CELLS = 4
@@ -206,7 +207,7 @@ def _colour_measures(planes: Planes, num_clips: int) -> Array:
     """Amount, place, outline and motion of each colour (T, 11 * 22)."""
     amounts = _colour_maps(planes)  # (colours, 1 + F, 64, 64)
     raw = _POWERS.T @ (amounts @ _POWERS) / SIZE**2  # of y by x (colours, 1 + F, 5, 5)
-    moments = _central_moments(raw)
+    moments = _central_moments(raw.astype(np.float64))
     mass, x, y = moments["mass"], moments["x"], moments["y"]
     gate = mass / (mass + 0.003)  # fades out what is measured on next to nothing
     radius = np.sqrt(moments["r2"])
@@ -299,7 +300,7 @@ def _colour_table() -> Array:
     return np.stack(classes).astype(np.float32)
 
 
-def _central_moments(raw: Array) -> dict[str, Floats]:
+def _central_moments(raw: Floats) -> dict[str, Floats]:
     """Place, size and outline of a map from its raw moments up to order four.
 
     Args:
@@ -311,9 +312,8 @@ def _central_moments(raw: Array) -> dict[str, Floats]:
         ellipse of its spread (a disc 1, a square 0.95, a triangle 0.83, a star less), its kurtosis,
         and the strength (and real and imaginary part) of its 2-, 3- and 4-fold symmetry.
     """
-    sums = raw.astype(np.float64)
-    mass = sums[..., 0, 0]
-    mean = sums / np.maximum(mass, 1e-6)[..., None, None]
+    mass = raw[..., 0, 0]
+    mean = raw / np.maximum(mass, 1e-6)[..., None, None]
     x, y = mean[..., 0, 1], mean[..., 1, 0]
 
     def central(p: int, q: int) -> Floats:
@@ -344,7 +344,7 @@ def _central_moments(raw: Array) -> dict[str, Floats]:
 
 
 _LINE: Array = ((np.arange(SIZE) + 0.5) * 2 / SIZE - 1).astype(np.float32)
-_POWERS: Array = _LINE[:, None] ** np.arange(5, dtype=np.float32)  # (64, 5)
+_POWERS: Array = (_LINE[:, None] ** np.arange(5)).astype(np.float32)  # (64, 5)
 _CELL_MEANS: Array = np.kron(np.eye(CELLS), np.full((SIZE // CELLS, 1), CELLS / SIZE)).astype("f4")
 _COLOUR_TABLE = _colour_table()
 
@@ -374,9 +374,7 @@ def _check_stems(files: Sequence[Path]) -> None:
             )
 
 
-def _extract_all(
-    files: Sequence[Path], spec: FeatureSpec, jobs: int
-) -> Iterator[tuple[Array, float] | str]:
+def _extract_all(files: Sequence[Path], spec: FeatureSpec, jobs: int) -> Iterator[Result]:
     """The files' features in order; for a file that cannot be read, the message instead."""
     if jobs == 1:
         yield from (_try_extract(file, spec) for file in files)
@@ -394,7 +392,7 @@ def _extract_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _try_extract(file: Path, spec: FeatureSpec) -> tuple[Array, float] | str:
+def _try_extract(file: Path, spec: FeatureSpec) -> Result:
     try:
         return extract_video(file, spec)
     except FeatureError as err:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -31,89 +30,52 @@ SIZE = 96  # pixels across and down
 SECONDS = (12, 24)
 EVENT_SECONDS = (1.5, 6.0)
 # Split of the video with index i: entry i % 10. With four videos there is one of each at least.
-SPLITS = (
-    "train", "test", "train", "val", "train", "train", "test", "train", "train", "train",
-)  # fmt: skip
+SPLITS = "train test train val train train test train train train".split()
 
 Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Path2D = tuple[Floats, Floats, Floats, Floats]  # centre x and y, radius, angle; by frame
 Random = np.random.Generator
 
+# Paint, and words for it; a word that stands twice is said twice as often.
 COLOURS = {
-    "red": (222, 40, 38),
-    "green": (40, 190, 70),
-    "blue": (45, 90, 235),
-    "yellow": (240, 215, 45),
-    "purple": (165, 55, 205),
-    "white": (240, 240, 240),
+    "red": ((222, 40, 38), ("red", "red", "crimson")),
+    "green": ((40, 190, 70), ("green", "green", "emerald")),
+    "blue": ((45, 90, 235), ("blue", "blue", "azure")),
+    "yellow": ((240, 215, 45), ("yellow", "yellow", "golden")),
+    "purple": ((165, 55, 205), ("purple", "purple", "violet")),
+    "white": ((240, 240, 240), ("white", "white", "pale")),
 }
-COLOUR_WORDS = {
-    "red": ("red", "red", "crimson"),
-    "green": ("green", "green", "emerald"),
-    "blue": ("blue", "blue", "azure"),
-    "yellow": ("yellow", "yellow", "golden"),
-    "purple": ("purple", "purple", "violet"),
-    "white": ("white", "white", "pale"),
-}
-# Per shape: nouns, and adjectives for sentences such as "something green and square".
-SHAPE_WORDS = {
+# Nouns, and adjectives for sentences such as "something green and square".
+SHAPES = {
     "circle": (("circle", "circle", "disc", "ball"), ("round", "circular")),
     "square": (("square", "square", "box", "block"), ("square", "boxy")),
     "triangle": (("triangle", "triangle", "wedge"), ("triangular", "three-sided")),
     "star": (("star", "star", "starlet"), ("star-shaped", "five-pointed")),
 }
 # Plain form, third person and -ing form of a verb, then what follows it.
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "stay": (
-        "stay stays staying still",
-        "rest rests resting in place",
-        "sit sits sitting there without moving",
-    ),
-    "spin": (
-        "spin spins spinning",
-        "rotate rotates rotating on the spot",
-        "turn turns turning around itself",
-    ),
-    "grow": ("grow grows growing", "get gets getting bigger", "become becomes becoming larger"),
-    "shrink": (
-        "shrink shrinks shrinking",
-        "get gets getting smaller",
-        "become becomes becoming tiny",
-    ),
-    "blink": (
-        "blink blinks blinking",
-        "flash flashes flashing on and off",
-        "flicker flickers flickering",
-    ),
-    "bounce": (
-        "bounce bounces bouncing",
-        "hop hops hopping up and down",
-        "jump jumps jumping up and down",
-    ),
-    "swap": (
-        "swap swap swapping places",
-        "trade trade trading positions",
-        "change change changing places",
-    ),
+VERBS = {
+    "stay": "stay stays staying still, rest rests resting in place, sit sits sitting motionless",
+    "spin": "spin spins spinning, rotate rotates rotating, turn turns turning on the spot",
+    "grow": "grow grows growing, get gets getting bigger, become becomes becoming larger",
+    "shrink": "shrink shrinks shrinking, get gets getting smaller, become becomes becoming tiny",
+    "blink": "blink blinks blinking, flicker flickers flickering, flash flashes flashing brightly",
+    "bounce": "bounce bounces bouncing, hop hops hopping about, jump jumps jumping up and down",
+    "swap": "swap swap swapping places, trade trade trading places, switch switch switching spots",
 }
+MOVES = "slide slides sliding, move moves moving, glide glides gliding, drift drifts drifting"
 DIRECTIONS = {
     "left": ("left", "to the left", "leftwards"),
     "right": ("right", "to the right", "rightwards"),
     "up": ("up", "upwards", "to the top"),
     "down": ("down", "downwards", "to the bottom"),
 }
-MOVES = (
-    "slide slides sliding",
-    "move moves moving",
-    "glide glides gliding",
-    "drift drifts drifting",
-)
-ACTIONS |= {
-    direction: tuple(f"{move} {adverb}" for move in MOVES for adverb in adverbs)
-    for direction, adverbs in DIRECTIONS.items()
+ACTIONS = {name: tuple(verbs.split(", ")) for name, verbs in VERBS.items()} | {
+    name: tuple(f"{move} {adverb}" for move in MOVES.split(", ") for adverb in adverbs)
+    for name, adverbs in DIRECTIONS.items()
 }
 # {thing}: the object with its article; {s}: third person, {plain} and {ing}: the other forms.
 TEMPLATES = (
-    "{thing} {s}",
     "{thing} {s}",
     "{thing} {is} {ing}",
     "there {is} {thing} {ing}",
@@ -185,37 +147,26 @@ def render_sample(
             rows = list(shown(pool.map(work, range(num_videos), chunksize=4)))
         finally:
             pool.shutdown(cancel_futures=True)
-    lines = [json.dumps(row) + "\n" for video_rows in rows for row in video_rows]
-    _write_atomically(
-        Path(root) / "annotations.jsonl", lambda part: part.write_text("".join(lines), "utf-8")
-    )
+    text = "".join(json.dumps(row) + "\n" for video_rows in rows for row in video_rows)
+    _write_atomically(Path(root) / "annotations.jsonl", lambda part: part.write_text(text, "utf-8"))
     return files
 
 
 def plan_video(seed: int, index: int) -> tuple[list[Event], int]:
-    """What happens in one video.
-
-    Args:
-        seed: Seed of the sample.
-        index: Number of the video.
-
-    Returns:
-        The events in order of time, and the number of frames.
-    """
+    """The events of one video in order of time, and its number of frames."""
     rng = np.random.default_rng((seed, index, 0))
     num_frames = int(rng.integers(SECONDS[0] * FPS, SECONDS[1] * FPS + 1))
-    most = min(6, num_frames // (4 * FPS))
+    most = min(6, num_frames // (4 * FPS))  # 3 in 12 s
     lengths = [_random_length(rng) for _ in range(int(rng.integers(3, most + 1)))]
     while sum(lengths) > 0.85 * num_frames:
         lengths = [_random_length(rng) for _ in lengths]
-    # Idle frames are dealt to the gaps at random, some of which vanish; now and then two events
-    # overlap a little.
+    # Idle frames are dealt to the gaps at random; now and then two events overlap a little.
     shares = rng.dirichlet(np.full(len(lengths) + 1, 0.7))
     gaps = np.floor(shares * (num_frames - sum(lengths))).astype(int)
     times, end, overlapped = [], 0, True
     for length, gap in zip(lengths, gaps[:-1].tolist(), strict=True):
         first = end + gap
-        overlaps = not overlapped and bool(rng.random() < 0.15)
+        overlaps = not overlapped and bool(rng.random() < 0.12)
         if overlaps:
             first = max(end - FPS, 0)
         times.append((first, first + length))
@@ -224,26 +175,15 @@ def plan_video(seed: int, index: int) -> tuple[list[Event], int]:
     for first, last in times:
         # Two that are seen at once differ in colour, as the eye (and a histogram) needs it.
         shown = {colour for e in events if e.end_frame > first for colour, _ in e.objects}
-        while True:
-            objects, action = _random_event(rng, events)
-            event = Event(objects, action, first, last)
-            if not shown & {colour for colour, _ in objects} and _fits(event, events):
-                events.append(event)
-                break
+        event = _random_event(rng, events, first, last)
+        while shown & {colour for colour, _ in event.objects} or not _fits(event, events):
+            event = _random_event(rng, events, first, last)
+        events.append(event)
     return events, num_frames
 
 
 def describe(event: Event, events: list[Event], rng: Random) -> list[str]:
-    """Two different sentences that fit this event and no other one of the video.
-
-    Args:
-        event: The event to describe.
-        events: All events of the video.
-        rng: Source of the choices.
-
-    Returns:
-        The sentences, in lower case.
-    """
+    """Two different sentences that fit this event and no other one of the video."""
     sentences: list[str] = []
     while len(sentences) < 2:
         things = [_thing(event, obj, events, rng) for obj in event.objects]
@@ -252,29 +192,16 @@ def describe(event: Event, events: list[Event], rng: Random) -> list[str]:
         *verbs, tail = f"{_choice(rng, ACTIONS[event.action])} ".split(" ", 3)
         plain, third, ing = (f"{verb} {tail}".strip() for verb in verbs)
         one = len(things) == 1
-        sentence = _choice(rng, TEMPLATES).format(
-            thing=" and ".join(things),
-            plain=plain,
-            s=third,
-            ing=ing,
-            **{"is": "is" if one else "are", "does": "does" if one else "do"},
-            appears="appears" if one else "appear",
-        )
-        if sentence not in sentences:
-            sentences.append(sentence)
+        words = {"thing": " and ".join(things), "plain": plain, "s": third, "ing": ing}
+        words |= {"is": "is" if one else "are", "does": "does" if one else "do"}
+        words["appears"] = "appears" if one else "appear"
+        sentence = _choice(rng, TEMPLATES).format(**words)
+        sentences += [sentence] if sentence not in sentences else []
     return sentences
 
 
 def render_frames(seed: int, index: int) -> npt.NDArray[np.uint8]:
-    """The pixels of one video.
-
-    Args:
-        seed: Seed of the sample.
-        index: Number of the video.
-
-    Returns:
-        RGB frames (F, 96, 96, 3).
-    """
+    """The pixels of one video (F, 96, 96, 3)."""
     events, num_frames = plan_video(seed, index)
     rng = np.random.default_rng((seed, index, 1))
     frames = np.repeat(_background(rng)[None], num_frames, axis=0)
@@ -282,8 +209,8 @@ def render_frames(seed: int, index: int) -> npt.NDArray[np.uint8]:
         times = slice(event.first_frame, event.end_frame)
         paths = _paths(event, rng)
         for (colour, shape), path in zip(event.objects, paths, strict=True):
-            paint = np.clip(np.array(COLOURS[colour]) + rng.integers(-8, 9, 3), 0, 255)
-            alpha = _coverage(shape, *path)[..., None]
+            paint = np.clip(np.array(COLOURS[colour][0]) + rng.integers(-8, 9, 3), 0, 255)
+            alpha = _coverage(shape, path)[..., None]
             frames[times] += alpha * (paint.astype(np.float32) - frames[times])
     return np.round(frames).astype(np.uint8)
 
@@ -296,9 +223,9 @@ def _choice(rng: Random, options: Any) -> Any:
     return options[int(rng.integers(len(options)))]
 
 
-def _random_event(rng: Random, events: list[Event]) -> tuple[tuple[tuple[str, str], ...], str]:
+def _random_event(rng: Random, events: list[Event], first: int, last: int) -> Event:
     """An object and its action: mostly an earlier event with one or two of three parts changed."""
-    colour, shape = _choice(rng, list(COLOURS)), _choice(rng, list(SHAPE_WORDS))
+    colour, shape = _choice(rng, list(COLOURS)), _choice(rng, list(SHAPES))
     action = _choice(rng, list(ACTIONS))
     if events and rng.random() < 0.75:
         other = _choice(rng, events)
@@ -306,10 +233,11 @@ def _random_event(rng: Random, events: list[Event]) -> tuple[tuple[tuple[str, st
         colour = other.objects[0][0] if kept & 1 else colour
         shape = other.objects[0][1] if kept & 2 else shape
         action = other.action if kept & 4 else action
-    if action != "swap":
-        return ((colour, shape),), action
-    partner = _choice(rng, [name for name in COLOURS if name != colour])
-    return ((colour, shape), (partner, _choice(rng, list(SHAPE_WORDS)))), action
+    objects: tuple[tuple[str, str], ...] = ((colour, shape),)
+    if action == "swap":
+        partner = _choice(rng, [name for name in COLOURS if name != colour])
+        objects += ((partner, _choice(rng, list(SHAPES))),)
+    return Event(objects, action, first, last)
 
 
 def _fits(event: Event, events: list[Event]) -> bool:
@@ -331,9 +259,8 @@ def _thing(event: Event, obj: tuple[str, str], events: list[Event], rng: Random)
     """The object in words; colour or shape may be left out where nothing else fits then."""
     colour, shape = obj
     rivals = [o for e in events if e is not event and e.action == event.action for o in e.objects]
-    nouns, adjectives = SHAPE_WORDS[shape]
-    colour_word = _choice(rng, COLOUR_WORDS[colour])
-    noun, adjective = _choice(rng, nouns), _choice(rng, adjectives)
+    colour_word = _choice(rng, COLOURS[colour][1])
+    noun, adjective = (_choice(rng, words) for words in SHAPES[shape])
     form = int(rng.integers(10))
     if len(event.objects) == 1 and form == 0 and all(o[0] != colour for o in rivals):
         return f"something {colour_word}"
@@ -354,80 +281,53 @@ def _article(word: str) -> str:
 def _background(rng: Random) -> Array:
     """A dark, uneven, grainy ground (96, 96, 3), nearly without colour."""
     tone = rng.uniform(25, 70) + rng.uniform(-6, 6, 3)
-    steps = np.linspace(0, 4, SIZE)
-    knots = rng.normal(0, 8, (6, 6))
-    low = np.floor(steps).astype(int)
-    part = steps - low
-    rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
-    cloud = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    # Linear interpolation between a few random levels gives the clouds.
+    tents = np.maximum(0, 1 - np.abs(np.linspace(0, 5, SIZE)[:, None] - np.arange(6)))
+    cloud = tents @ rng.normal(0, 8, (6, 6)) @ tents.T
     grain = rng.normal(0, 3, (SIZE, SIZE))
-    ground = tone + (cloud + grain)[..., None]
-    return np.clip(ground, 0, 110).astype(np.float32)
-
-
-Path2D = tuple[Array, Array, Array, Array]  # centre x, centre y, radius, angle by frame
+    ground: Array = np.clip(tone + (cloud + grain)[..., None], 0, 110).astype(np.float32)
+    return ground
 
 
 def _paths(event: Event, rng: Random) -> list[Path2D]:
     """Where the objects of an event are, how large and how turned, frame by frame."""
     length = event.end_frame - event.first_frame
-    t = np.linspace(0, 1, length)
-    frame = np.arange(length)
+    t, frame = np.linspace(0, 1, length), np.arange(length)
+    x, y = (np.full(length, place) for place in rng.uniform(30, SIZE - 30, 2))
     radius = np.full(length, rng.uniform(14, 18))
     angle = np.full(length, rng.uniform(-0.2, 0.2))
-    centre = rng.uniform(30, SIZE - 30, 2)
-    x, y = np.full(length, centre[0]), np.full(length, centre[1])
+    sense = rng.choice([-1, 1])
     travel = rng.uniform(46, 60)
     along = (SIZE - travel) / 2 + travel * t
+    sizes = 6 + (rng.uniform(20, 24) - 6) * t
     match event.action:
-        case "left":
-            x = SIZE - along
-        case "right":
-            x = along
-        case "up":
-            y = SIZE - along
-        case "down":
-            y = along
+        case "left" | "right":
+            x = along if event.action == "right" else SIZE - along
+        case "up" | "down":
+            y = along if event.action == "down" else SIZE - along
         case "spin":
-            angle = angle + rng.choice([-1, 1]) * rng.uniform(2.2, 3.4) * frame / FPS
+            angle = angle + sense * rng.uniform(2.2, 3.4) * frame / FPS
         case "grow":
-            radius = 6 + (rng.uniform(20, 24) - 6) * t
+            radius = sizes
         case "shrink":
-            radius = 6 + (rng.uniform(20, 24) - 6) * (1 - t)
+            radius = sizes[::-1]
         case "blink":
             # Off in two of four frames, but on at both ends, where the moment begins and ends.
-            off = (frame % 4 >= 2) & (frame < length - 2)
-            radius = np.where(off, 0.0, radius)
+            radius = np.where((frame % 4 >= 2) & (frame < length - 2), 0.0, radius)
         case "bounce":
             y = y + 10 - 22 * np.abs(np.sin(np.pi * 1.25 * frame / FPS))
         case "swap":
-            return _swap_paths(t, angle, rng)
-    return [_float32(x, y, radius, angle)]
+            # On opposite ends of a line through the middle; after half a turn they have swapped.
+            turn = rng.uniform(0, 2 * np.pi) + sense * np.pi * (3 * t**2 - 2 * t**3)
+            x, y = 25 * np.cos(turn), 25 * np.sin(turn)
+            middle, small = SIZE / 2, 0.8 * radius
+            return [(middle + x, middle + y, small, angle), (middle - x, middle - y, small, angle)]
+    return [(x, y, radius, angle)]
 
 
-def _swap_paths(t: npt.NDArray[np.float64], angle: Any, rng: Random) -> list[Path2D]:
-    """Two objects on opposite halves of a circle: half a turn, and they have changed places."""
-    start = rng.uniform(0, 2 * np.pi)
-    turn = start + rng.choice([-1, 1]) * np.pi * (3 * t**2 - 2 * t**3)
-    radius = np.full(len(t), rng.uniform(12, 14))
-    return [
-        _float32(
-            SIZE / 2 + 25 * np.cos(turn + shift),
-            SIZE / 2 + 25 * np.sin(turn + shift),
-            radius,
-            angle,
-        )
-        for shift in (0, np.pi)
-    ]
-
-
-def _float32(*values: Any) -> Path2D:
-    x, y, radius, angle = (np.asarray(value, dtype=np.float32) for value in values)
-    return x, y, radius, angle
-
-
-def _coverage(shape: str, x: Array, y: Array, radius: Array, angle: Array) -> Array:
+def _coverage(shape: str, path: Path2D) -> Array:
     """How much of each pixel the shape covers, from its signed distance (F, 96, 96)."""
+    x, y, radius, angle = (values.astype(np.float32) for values in path)
     line = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
     dx, dy = line - x[:, None], line - y[:, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
@@ -448,14 +348,9 @@ def _coverage(shape: str, x: Array, y: Array, radius: Array, angle: Array) -> Ar
             fold = np.pi / 5
             folded = np.abs((np.arctan2(across, -down) + fold) % (2 * fold) - fold)
             reach = np.hypot(across, down)
-            tip = 1.25 * size
-            edge = np.array([0.45 * np.cos(fold) - 1, 0.45 * np.sin(fold)])
-            normal = (np.array([edge[1], -edge[0]]) / np.hypot(*edge)).astype(np.float32)
-            distance = normal[0] * (reach * np.cos(folded) - tip) + normal[1] * reach * np.sin(
-                folded
-            )
-        case _:
-            raise AssertionError(shape)
+            edge = np.array([0.45 * np.cos(fold) - 1, 0.45 * np.sin(fold)], dtype=np.float32)
+            past_tip, aside = reach * np.cos(folded) - 1.25 * size, reach * np.sin(folded)
+            distance = (edge[1] * past_tip - edge[0] * aside) / np.hypot(*edge)
     coverage: Array = np.where(size > 0, np.clip(0.5 - distance, 0, 1), 0).astype(np.float32)
     return coverage
 
@@ -463,8 +358,8 @@ def _coverage(shape: str, x: Array, y: Array, radius: Array, angle: Array) -> Ar
 def _render_file(folder: Path, seed: int, index: int) -> list[dict[str, Any]]:
     """Write one video; returns its rows of the annotation file."""
     video_id = f"sample_{index:04d}"
-    frames = render_frames(seed, index)
-    _write_atomically(folder / f"{video_id}.mp4", partial(_encode, frames=frames))
+    encode = partial(_encode, frames=render_frames(seed, index))
+    _write_atomically(folder / f"{video_id}.mp4", encode)
     events, num_frames = plan_video(seed, index)
     rng = np.random.default_rng((seed, index, 2))
     return [
@@ -496,12 +391,9 @@ def _encode(path: Path, frames: npt.NDArray[np.uint8]) -> None:
 
 def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name beside its place, then move it there."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(descriptor)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
-        part.chmod(0o644)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -34,18 +34,25 @@ class FeatureStore:
             or a group with exactly one such dataset (``f[video_id]["c3d_features"]``).
         spec: How the features were made. Needed for a plain file; for our own format it must agree
             with what the file says.
+        default_spec: Stands in for ``spec`` in a plain file, and is not compared otherwise.
 
     Raises:
         FeatureError: The file is missing, truncated, not HDF5, of an unknown version, or does not
             agree with ``spec``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], spec: FeatureSpec | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spec: FeatureSpec | None = None,
+        *,
+        default_spec: FeatureSpec | None = None,
+    ) -> None:
         self.path = Path(path)
         self._file: h5py.File | None = None
         self._pid = -1
         self.is_plain = "format" not in self._handle().attrs
-        self.spec = self._read_spec(spec)
+        self.spec = self._read_spec(spec or (default_spec if self.is_plain else None))
 
     def _handle(self) -> h5py.File:
         if self._file is not None and self._pid != os.getpid():
@@ -85,7 +92,7 @@ class FeatureStore:
         name, version = attributes["format"], attributes.get("format_version")
         if name != FORMAT_NAME or version != FORMAT_VERSION:
             raise FeatureError(
-                f"feature file {str(self.path)!r} has format {name!r} version {version!r}: "
+                f"feature file {str(self.path)!r} has format {name!r} version {version}: "
                 f"expected {FORMAT_NAME!r} version {FORMAT_VERSION}; update bpnet, or write the "
                 "file anew"
             )
@@ -150,11 +157,6 @@ class FeatureStore:
         """Length of a video in seconds, or None where the file does not say."""
         value = self.dataset(video_id).attrs.get("duration_seconds")
         return None if value is None else float(value)
-
-    def grid(self, video_id: str, duration_seconds: float | None = None) -> ClipGrid:
-        """Where the clips of a video lie in time, without reading them; as `read` gives it."""
-        where = f"video {video_id!r} in {self.path}"
-        return self._grid(self.dataset(video_id), duration_seconds, where)
 
     def grid(self, video_id: str, duration_seconds: float | None = None) -> ClipGrid:
         """Where the clips of one video lie in time; reads no features.

@@ -27,7 +27,8 @@ class VideoInfo:
 
     Attributes:
         path: The file.
-        duration_seconds: Length of its first video stream, > 0.
+        duration_seconds: Length of its first video stream, > 0; corrected where frames lie beyond
+            the length that the file states.
         fps: Mean number of frames a second.
         width: Pixels across, as shown (after rotation).
         height: Pixels down, as shown.
@@ -61,13 +62,13 @@ def load_av() -> Any:
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Read length, rate and size of a video.
+    """Length, rate and size of a video, from its header and the times of its packets.
 
     Args:
         path: The file.
 
     Returns:
-        Its facts. Where the file does not say how long it is, its packets are read to find out.
+        Its facts. Where neither header nor packets say how long it is, it is decoded to find out.
 
     Raises:
         FeatureError: No such file, not a video, no video stream, or no frame that can be decoded.
@@ -84,6 +85,10 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         fps = float(rate) if rate else 0.0
         duration = _header_seconds(container, stream)
         num_frames = int(stream.frames) or None
+    last_end = _last_packet_end(path)
+    # With a variable frame rate some writers state too little; half a frame is only rounding.
+    if last_end is not None and (duration is None or last_end > duration + 0.5 / max(fps, 1)):
+        duration = last_end
     if duration is None or fps <= 0:
         duration_read, fps_read = _read_timing(path, fps)
         duration, fps = duration or duration_read, fps if fps > 0 else fps_read
@@ -281,8 +286,22 @@ def _header_seconds(container: Any, stream: Any) -> float | None:
     return None
 
 
+def _last_packet_end(path: Path) -> float | None:
+    """When the last packet's frame ends, in seconds since the stream's start; None: no times."""
+    with _opened(path) as (container, stream):
+        ends = [
+            packet.pts + (packet.duration or 0)
+            for packet in container.demux(stream)
+            if packet.pts is not None
+        ]
+        if not ends:
+            return None
+        seconds = float((max(ends) - (stream.start_time or 0)) * stream.time_base)
+    return seconds if seconds > 0 else None
+
+
 def _read_timing(path: Path, fps: float) -> tuple[float, float]:
-    """Duration and rate of a file that states none, from its frames."""
+    """Duration and rate from the frames, of a file that has no other sign of them."""
     num_frames, end = 0, 0.0
     for seconds, length, _ in _decode(path):
         num_frames, end = num_frames + 1, seconds + (1 / fps if fps > 0 else length)

@@ -225,7 +225,7 @@ def test_damaged_data(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(FeatureError, match="'a'.*damaged data"):
+    with pytest.raises(FeatureError, match=r"'a'.*damaged data"):
         FeatureStore(path, SPEC).read("a", 8.0)
 
 
@@ -238,7 +238,7 @@ def test_plain_file(tmp_path: Path) -> None:
     assert store.is_plain and store.duration_seconds("a") is None
     assert clips.dtype == np.float32 and np.array_equal(clips, CLIPS)
     assert grid.edges_seconds.tolist() == [0, 1.5, 3, 4.5, 6]
-    with pytest.raises(FeatureError, match="'a'.*neither a duration nor a time base"):
+    with pytest.raises(FeatureError, match=r"'a'.*neither a duration nor a time base"):
         store.read("a")
 
 
@@ -258,7 +258,7 @@ def test_groups(tmp_path: Path) -> None:
         file.create_group("b")
     store = FeatureStore(path, SPEC)
     assert np.array_equal(store.read("a", 8.0)[0], CLIPS)
-    with pytest.raises(FeatureError, match="'b'.*0 datasets"):
+    with pytest.raises(FeatureError, match=r"'b'.*0 datasets"):
         store.read("b", 8.0)
 
 

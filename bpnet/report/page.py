@@ -112,7 +112,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
         ),
         (
             "Blind constant",
-            (metrics.get("blind") or {}).get("constant"),
+            metrics.get("blind"),
             "One fixed part of every video, fitted on train; it sees neither video nor query.",
         ),
         (

@@ -1,0 +1,128 @@
+"""Localizer: checkpoint + features + sentence -> moments in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bpnet.build import build_from_checkpoint, check_spec, pick_device
+from bpnet.checkpoint import Checkpoint
+from bpnet.data.vocabulary import Vocabulary
+from bpnet.errors import CheckpointError, ConfigError
+from bpnet.inference.opened import OpenedVideo
+from bpnet.models.bpnet import BPNet
+from bpnet_features import ClipGrid, FeatureSpec, FeatureStore
+
+
+class Localizer:
+    """A trained model, ready to be asked.
+
+    Example:
+        >>> localizer = Localizer.from_pretrained("runs/demo")
+        >>> video = localizer.open_video("features.h5", "AO8RW")
+        >>> video.localize("person puts a book on a shelf", top=5)
+
+    Args:
+        model: The network, in evaluation mode, on its device.
+        vocabulary: What it knows of words.
+        feature_spec: Features that it reads.
+        max_clips: Its number of positions.
+    """
+
+    def __init__(
+        self, model: BPNet, vocabulary: Vocabulary, feature_spec: FeatureSpec, max_clips: int
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self.feature_spec = feature_spec
+        self._max_clips = max_clips
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], device: str = "auto") -> Localizer:
+        """Load a checkpoint.
+
+        Args:
+            path: The checkpoint file, or the folder of a run (its best checkpoint).
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Returns:
+            The localizer.
+
+        Raises:
+            CheckpointError: There is none, it is truncated, or not one of ours.
+            ConfigError: There is no such device.
+        """
+        chosen = pick_device(device)
+        checkpoint = Checkpoint.load(Path(path))
+        model, vocabulary = build_from_checkpoint(checkpoint)
+        return cls(
+            model.to(chosen),
+            vocabulary,
+            checkpoint.feature_spec,
+            int(checkpoint.data["max_clips"]),
+        )
+
+    def open_video(
+        self,
+        source: FeatureStore | npt.NDArray[np.floating] | str | os.PathLike[str],
+        video_id: str | None = None,
+        *,
+        grid: ClipGrid | None = None,
+        duration_seconds: float | None = None,
+    ) -> OpenedVideo:
+        """Read a video and compute what does not depend on a query.
+
+        Args:
+            source: A feature store, or the path of one, together with ``video_id``; an array
+                (T, C) together with ``grid``; or, alone, a video file, whose features are extracted
+                as the checkpoint's spec says.
+            video_id: Id of a video of the store.
+            grid: Where the clips of an array lie in time.
+            duration_seconds: Length of the video, for a store that does not say.
+
+        Returns:
+            The opened video.
+
+        Raises:
+            MissingVideoError: The video is not in the store.
+            FeatureError: A file or its features are not what they must be.
+            CheckpointError: The features are of another kind than the checkpoint was trained on.
+            ConfigError: An array comes without its grid.
+        """
+        if isinstance(source, np.ndarray):
+            if grid is None:
+                raise ConfigError("an array of features needs grid=ClipGrid(...), to tell seconds")
+            return self._open(source, grid, "the array")
+        if video_id is None:
+            return self._open_file(source)
+        store = source
+        if not isinstance(store, FeatureStore):
+            store = FeatureStore(store, default_spec=self.feature_spec)
+        check_spec(self.feature_spec, store.spec, str(store.path))
+        clips, grid = store.read(video_id, duration_seconds)
+        return self._open(clips, grid, f"video {video_id!r}")
+
+    def _open_file(self, source: FeatureStore | str | os.PathLike[str]) -> OpenedVideo:
+        if isinstance(source, FeatureStore):
+            raise ConfigError(f"{source.path} is a feature store: give the id of a video of it too")
+        from bpnet_features.extract import extract_video
+
+        clips, duration = extract_video(Path(source), self.feature_spec)
+        grid = ClipGrid.uniform(len(clips), duration, self.feature_spec.stride_seconds)
+        return self._open(clips, grid, str(source))
+
+    def _open(self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str) -> OpenedVideo:
+        width = self.feature_spec.feature_dim
+        if clips.ndim != 2 or clips.shape[1] != width or len(clips) != grid.num_clips:
+            raise CheckpointError(
+                f"{what}: features of shape {clips.shape}: the checkpoint expects "
+                f"({grid.num_clips}, {width}), from {self.feature_spec.backbone!r}"
+            )
+        if not np.isfinite(clips).all():
+            raise CheckpointError(f"{what}: NaN or infinite features; extract them again")
+        return OpenedVideo(
+            self._model, self._vocabulary, clips.astype(np.float32), grid, self._max_clips
+        )

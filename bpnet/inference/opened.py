@@ -1,0 +1,124 @@
+"""OpenedVideo: a video opened and encoded once, asked many times."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bpnet.data.collate import collate
+from bpnet.data.dataset import fit_clips, make_sample
+from bpnet.data.vocabulary import Vocabulary
+from bpnet.errors import ConfigError
+from bpnet.evaluation.predictions import Prediction, read_output
+from bpnet.models.bpnet import BPNet
+from bpnet.types import Moment
+from bpnet_features import ClipGrid
+
+log = logging.getLogger(__name__)
+
+QUERIES_AT_ONCE = 64
+
+
+class OpenedVideo:
+    """One video with everything computed that does not depend on a query.
+
+    Made by `Localizer.open_video`.
+
+    Args:
+        model: The network, in evaluation mode.
+        vocabulary: What it knows of words.
+        clips: Features (T, C) float32, as stored.
+        grid: Where they lie in time.
+        max_clips: Positions of the model; a longer video is pooled to as many.
+    """
+
+    def __init__(
+        self,
+        model: BPNet,
+        vocabulary: Vocabulary,
+        clips: npt.NDArray[np.float32],
+        grid: ClipGrid,
+        max_clips: int,
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._clips, self.grid = fit_clips(clips, grid, max_clips)
+        self._device = next(model.parameters()).device
+        video = torch.from_numpy(self._clips).to(self._device)[None]
+        with torch.inference_mode():
+            mask = torch.ones(video.shape[:2], dtype=torch.bool, device=self._device)
+            self._encoded = model.encode_video(video, mask)  # (1, T, D)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length of the video."""
+        return self.grid.duration_seconds
+
+    # A str is a sequence of str as well; it is taken for one sentence, as the first line says.
+    @overload
+    def localize(  # type: ignore[overload-overlap]
+        self, queries: str, top: int = 5
+    ) -> list[Moment]: ...
+
+    @overload
+    def localize(self, queries: Sequence[str], top: int = 5) -> list[list[Moment]]: ...
+
+    def localize(
+        self, queries: str | Sequence[str], top: int = 5
+    ) -> list[Moment] | list[list[Moment]]:
+        """Find what sentences describe.
+
+        Args:
+            queries: A sentence, or several.
+            top: Largest number of moments a sentence, >= 1.
+
+        Returns:
+            For a sentence its moments, best first; for several a list of such lists.
+
+        Raises:
+            AnnotationError: A query has no words.
+            ConfigError: ``top`` is out of range.
+        """
+        if top < 1:
+            raise ConfigError(f"top={top}: expected an integer >= 1")
+        if isinstance(queries, str):
+            return list(self.predict([queries])[0].moments[:top])
+        return [list(prediction.moments[:top]) for prediction in self.predict(queries)]
+
+    def predict(self, queries: Sequence[str]) -> list[Prediction]:
+        """The answers of both stages, with the boundary probabilities.
+
+        Args:
+            queries: Sentences.
+
+        Returns:
+            One prediction a sentence.
+
+        Raises:
+            AnnotationError: A query has no words.
+        """
+        limit = self._vocabulary.max_query_tokens
+        for query in queries:
+            length = len(self._vocabulary.tokens(query))
+            if length > limit:
+                log.warning("cut a query of %d tokens to %d: %.40r...", length, limit, query)
+        predictions: list[Prediction] = []
+        with torch.inference_mode():
+            for first in range(0, len(queries), QUERIES_AT_ONCE):
+                predictions += self._predict(queries[first : first + QUERIES_AT_ONCE])
+        return predictions
+
+    def _predict(self, queries: Sequence[str]) -> list[Prediction]:
+        samples = [
+            make_sample(self._clips[:, :0], self.grid, query, self._vocabulary) for query in queries
+        ]
+        # The clips themselves are not needed again: only their number, for the mask.
+        batch = dataclasses.replace(collate(samples), samples=()).to(self._device)
+        encoded = self._encoded.expand(len(queries), -1, -1)
+        return read_output(self._model.localize(encoded, batch), samples)

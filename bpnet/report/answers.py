@@ -1,0 +1,126 @@
+"""Predictions and video files -> what a report draws."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpnet.errors import ConfigError
+from bpnet.evaluation.predictions import Prediction
+from bpnet.report.page import ReportAnswer, write_report
+from bpnet_features.video import frames_at
+
+NUM_FRAMES = 10
+FRAME_WIDTH = 160  # pixels
+
+
+def answer_of(
+    prediction: Prediction,
+    query: str,
+    video_id: str,
+    duration_seconds: float,
+    video: Path | None = None,
+) -> ReportAnswer:
+    """One prediction as a report draws it.
+
+    Args:
+        prediction: The answer of both stages.
+        query: The sentence.
+        video_id: Id of the video.
+        duration_seconds: Length of the video.
+        video: Its file, for the film strip; None: no frames.
+
+    Returns:
+        What `write_report` takes.
+
+    Raises:
+        FeatureError: The video file cannot be read.
+        ConfigError: Pillow is not installed.
+    """
+    truth = prediction.annotation
+    return ReportAnswer(
+        query=query,
+        video_id=video_id,
+        duration_seconds=duration_seconds,
+        moments=prediction.moments[:5],
+        proposals=prediction.moments,
+        edges_seconds=prediction.edges_seconds,
+        start_probabilities=prediction.start_probabilities,
+        end_probabilities=prediction.end_probabilities,
+        target=None if truth is None else (truth.start_seconds, truth.end_seconds),
+        frames=[] if video is None else film_strip(video, duration_seconds),
+    )
+
+
+def film_strip(video: Path, duration_seconds: float) -> list[tuple[float, bytes]]:
+    """Frames along a video.
+
+    Args:
+        video: The file.
+        duration_seconds: Its length.
+
+    Returns:
+        Times in seconds and JPEG bytes, ascending.
+    """
+    try:
+        from PIL import Image
+    except ImportError as err:
+        raise ConfigError("pictures need `pip install 'bpnet-nlvl[video]'`") from err
+    times = ((np.arange(NUM_FRAMES) + 0.5) * duration_seconds / NUM_FRAMES).tolist()
+    strip = []
+    for time, frame in zip(times, frames_at(video, times, FRAME_WIDTH), strict=True):
+        jpeg = io.BytesIO()
+        Image.fromarray(frame).save(jpeg, format="JPEG", quality=80)
+        strip.append((time, jpeg.getvalue()))
+    return strip
+
+
+def write_evaluation_report(
+    path: Path,
+    results: Mapping[str, Any],
+    predictions: Sequence[Prediction],
+    count: int,
+    videos: str | None,
+) -> None:
+    """Draw some queries of an evaluation, spread evenly over it: not chosen by their score.
+
+    Args:
+        path: The HTML file.
+        results: What ``metrics.json`` holds.
+        predictions: All predictions, with annotations.
+        count: How many to draw.
+        videos: Folder of the video files (``ID.mp4``, ...), or None: no pictures.
+
+    Raises:
+        ConfigError: The folder is missing.
+    """
+    files: dict[str, Path] = {}
+    if videos is not None:
+        if not Path(videos).is_dir():
+            raise ConfigError(f"videos={videos!r}: no such folder")
+        files = {file.stem: file for file in sorted(Path(videos).iterdir())}
+    places = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
+    answers = []
+    for prediction in (predictions[place] for place in places):
+        truth = prediction.annotation
+        assert truth is not None
+        answers.append(
+            answer_of(
+                prediction,
+                truth.query,
+                truth.video_id,
+                truth.duration_seconds,
+                files.get(truth.video_id),
+            )
+        )
+    write_report(
+        path,
+        answers,
+        title="Found moments",
+        metrics=results,
+        notes=[f"{len(answers)} of {len(predictions)} queries, spread evenly over the split."],
+    )
