@@ -226,8 +226,10 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as err:
         raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N") from err
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and not 0 <= (device.index or 0) < count:  # torch wraps cuda:999
         raise ConfigError(f"device={name!r}: {count} CUDA devices are here; use device=cpu")
     return device
 

@@ -271,6 +271,9 @@ class TrainConfig:
     run_dir: str = "outputs"
     resume: str | None = None
 
+    def __post_init__(self) -> None:
+        _raise_faults([_in_range("seed", self.seed, 0, 2**63 - 1)])
+
     @property
     def max_positions(self) -> int:
         """Rows of the position table, shared by videos and queries."""
@@ -382,8 +385,9 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
     origin = typing.get_origin(kind) or kind
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        each = typing.get_args(kind)[0]
+        return tuple(_typed(f"{key}[{place}]", one, each) for place, one in enumerate(value))
     if origin is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # a folder may be called 2024
     if not isinstance(value, origin) or (isinstance(value, bool) and origin is int):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpnet.cli.hydra_app import run
 from bpnet.config import EvaluateConfig, from_dict
+from bpnet.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from bpnet.evaluation.predictions import Prediction
 
 
 def main(arguments: list[str]) -> None:
@@ -21,9 +25,11 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
     config = from_dict(EvaluateConfig, values)
     protocol(config.protocol)
     if not Path(config.checkpoint).exists():
-        from bpnet.errors import CheckpointError
-
         raise CheckpointError(f"checkpoint {config.checkpoint!r}: no such file or folder")
+    for name in ("features", "annotations"):
+        path = config.data.get(name)
+        if path is not None and not Path(path).exists():
+            raise ConfigError(f"data.{name}={path!r}: no such file or folder")
 
 
 def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
@@ -33,13 +39,24 @@ def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
     results, predictions = evaluate(config)
     out = output_folder(config)
     if config.report:
-        from bpnet.report import write_evaluation_report
+        from bpnet.report import spread, write_evaluation_report
 
-        write_evaluation_report(
-            out / "report.html", results, predictions, config.report, config.videos
-        )
+        drawn = spread(predictions, config.report)
+        write_evaluation_report(out / "report.html", results, drawn, config.videos)
+        print("\n".join(_line(prediction) for prediction in drawn), end="\n\n")
     print(format_table(results))
     print(f"written to {out}")
+
+
+def _line(prediction: Prediction) -> str:
+    """A query, the answer and the truth, for the terminal."""
+    truth, found = prediction.annotation, prediction.moments[0]
+    assert truth is not None
+    return (
+        f"{truth.video_id}: {truth.query}\n"
+        f"    found {found.start_seconds:6.2f} to {found.end_seconds:6.2f} s (score "
+        f"{found.score:.2f}), true {truth.start_seconds:6.2f} to {truth.end_seconds:6.2f} s"
+    )
 
 
 if __name__ == "__main__":

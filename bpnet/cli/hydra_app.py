@@ -41,10 +41,12 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
     """
     _refuse_old_hydra()
     path = conf_path()
+    checked = False
     try:
         if not any(_HYDRA_FLAGS.match(argument) for argument in arguments):
             values = _compose(path, config_name, arguments)
             check(values, Path(str(values.get("run_dir", "."))))
+            checked = True
     except BPNetError as err:
         fail(err)
 
@@ -52,12 +54,15 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
         try:
             values = _plain(config)
             folder = Path(HydraConfig.get().runtime.output_dir)
-            check(values, folder)
+            if not checked:
+                check(values, folder)
             task(values, folder)
         except BPNetError as err:
             fail(err)
 
-    sys.argv = [f"bpnet {config_name}", *arguments]
+    # Shell completion is installed for the name of the program; `main` finds the subcommand.
+    completes = any(a.startswith(("-sc", "--shell-completion")) for a in arguments)
+    sys.argv = ["bpnet" if completes else f"bpnet {config_name}", *arguments]
     # hydra 1.4 knows no other behaviour and warns of the argument; 1.3 needs it.
     options = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
     hydra.main(config_path=path, config_name=config_name, **options)(main)()
@@ -120,8 +125,17 @@ def _flat(config: DictConfig) -> list[str]:
     return keys
 
 
+def _missing(values: Any, prefix: str = "") -> list[str]:
+    """Keys that must be given, dotted."""
+    if not isinstance(values, dict):
+        return [prefix] if values == "???" else []
+    dot = f"{prefix}." if prefix else ""
+    return [key for name, value in values.items() for key in _missing(value, f"{dot}{name}")]
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
-    missing = sorted(OmegaConf.missing_keys(config))
+    # Looked for before anything is resolved: other settings may refer to what is missing.
+    missing = sorted(_missing(OmegaConf.to_container(config, resolve=False)))
     if missing:
         raise ConfigError(
             f"{', '.join(missing)} not set: give {' '.join(f'{key}=...' for key in missing)}"

@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from bpnet.errors import CheckpointError
+from bpnet.errors import CheckpointError, FeatureError
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +28,13 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     if not Path(args.checkpoint).exists():  # seen before the heavy imports
         raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
+    if args.features is not None and not Path(args.features).is_file():
+        raise FeatureError(f"feature file {args.features!r}: no such file")
+    if args.features is None and not Path(args.video).is_file():
+        raise FeatureError(
+            f"video {args.video!r}: no such file; for the id of a video in a feature store give "
+            "--features"
+        )
 
     from bpnet.inference.localizer import Localizer
 

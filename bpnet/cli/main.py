@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 
 import bpnet
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     match arguments:
         case [] | ["-h" | "--help", *_]:
             print(_help())
+        case ["-sc" | "--shell-completion", *_]:
+            _complete(arguments)
         case ["--version", *_]:
             print(f"bpnet {bpnet.__version__}")
         case [command, *rest] if command in COMMANDS:
@@ -41,6 +45,16 @@ def main(arguments: list[str] | None = None) -> None:
         case [command, *_]:
             print(f"bpnet: no command {command!r}\n\n{_help()}", file=sys.stderr)
             raise SystemExit(2)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Answer a shell on TAB; Hydra, which knows no subcommands, gets the line without it."""
+    found = re.match(r"\s*(\S+)\s+(\S+)(\s.*)", os.environ.get("COMP_LINE", ""))
+    if found is None:
+        print("\n".join(COMMANDS))
+    elif found[2] in ("train", "evaluate"):
+        os.environ["COMP_LINE"] = found[1] + found[3]
+        importlib.import_module(f"bpnet.cli.{found[2]}").main(arguments)
 
 
 def _help() -> str:

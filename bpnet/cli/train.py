@@ -8,7 +8,9 @@ from typing import Any
 
 from bpnet.cli.hydra_app import run
 from bpnet.config import DataConfig, TrainConfig, from_dict
-from bpnet.errors import ConfigError
+from bpnet.errors import CheckpointError, ConfigError
+
+RESOLVED = "config.yaml"
 
 
 def main(arguments: list[str]) -> None:
@@ -17,7 +19,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _check(values: dict[str, Any], run_dir: Path) -> None:
-    check_data_files(from_dict(TrainConfig, values).data)
+    config = from_dict(TrainConfig, values)
+    check_data_files(config.data)
+    if config.resume and config.resume != "auto" and not Path(config.resume).exists():
+        raise CheckpointError(f"resume={config.resume!r}: no such file or folder")
+    if config.resume is not None or run_dir.exists():
+        # Takes PyTorch, but comes before Hydra writes into the folder: a refused command must
+        # leave the run that is there as it is.
+        from bpnet.training.run import find_state
+
+        find_state(config, run_dir)
 
 
 def check_data_files(data: DataConfig, splits: tuple[str, ...] | None = None) -> None:
@@ -48,9 +59,12 @@ def check_data_files(data: DataConfig, splits: tuple[str, ...] | None = None) ->
 def _train(values: dict[str, Any], run_dir: Path) -> None:
     import json
 
+    from omegaconf import OmegaConf
+
     from bpnet.training.run import train
 
     config = from_dict(TrainConfig, values)
+    OmegaConf.save(OmegaConf.create(values), run_dir / RESOLVED)
     metrics = train(config, run_dir)
     print(json.dumps({"run_dir": str(run_dir), "validation": metrics}))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
-import shutil
+import ssl
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,9 @@ class Vocabulary:
     max_query_tokens: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_word_ids", {word: i for i, word in enumerate(self.words)})
+        # Without padding: a query may hold the token "<pad>", which is a word that is not known.
+        words = {word: i for i, word in enumerate(self.words) if i != PAD}
+        object.__setattr__(self, "_word_ids", words)
         object.__setattr__(self, "_char_ids", {char: i for i, char in enumerate(self.characters)})
 
     def tokens(self, query: str) -> list[str]:
@@ -211,8 +214,8 @@ def load_vectors(source: str, cache: str | None = None) -> Vectors:
             f"({', '.join(sorted(n for n in pretrained_aliases if n.startswith('glove')))})"
         )
     try:
-        return pretrained_aliases[source](cache=str(folder))
-    except (OSError, BadZipFile, RuntimeError) as err:
+        return _load_once(folder / source, pretrained_aliases[source])
+    except Exception as err:  # of the network, the archive, its text or the parsed copy
         raise ConfigError(
             f"data.vectors={source!r}: download to {folder} failed ({err}); fetch the file by "
             "other means and give its path"
@@ -221,22 +224,51 @@ def load_vectors(source: str, cache: str | None = None) -> Vectors:
 
 def _load_file(path: Path, folder: Path) -> Vectors:
     # torchtext keeps a parsed copy under the file's bare name, so two files of one name would be
-    # taken for each other; each file gets a folder of its own, put in place only when complete.
+    # taken for each other; each file gets a folder of its own.
     stat = path.stat()
     key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
     parsed = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     try:
-        if parsed.is_dir():
-            return Vectors(str(path), cache=str(parsed))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            vectors = Vectors(str(path), cache=name)
-            if not parsed.exists():
-                shutil.copytree(name, f"{name}.done")
-                Path(f"{name}.done").replace(parsed)
-        return vectors
-    except (RuntimeError, ValueError, AttributeError, TypeError) as err:
+        return _load_once(parsed, functools.partial(Vectors, str(path)))
+    except OSError as err:
+        raise ConfigError(
+            f"data.vectors={str(path)!r}: cannot be read, or its parsed copy not kept in {folder} "
+            f"({err}); set data.vectors_cache to a folder that can be written"
+        ) from err
+    except Exception as err:  # torchtext checks little; numbers, tensors, archives fail their way
         raise ConfigError(
             f"data.vectors={str(path)!r}: not a vector file ({err}): expected lines "
             "`word v1 v2 ...`, separated by single spaces, all of one length"
         ) from err
+
+
+def _load_once(parsed: Path, load: Callable[..., Vectors]) -> Vectors:
+    """Load vectors from their parsed copy, which is put in place only when it is complete."""
+    with _certificates_checked():
+        if parsed.is_dir():
+            return load(cache=str(parsed))
+        parsed.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parsed.parent) as name:
+            fresh = Path(name) / "parsed"
+            vectors = load(cache=str(fresh))
+            for file in fresh.iterdir():
+                if file.suffix != ".pt":  # a downloaded archive, and its text
+                    file.unlink()
+            with contextlib.suppress(OSError):  # another process was first
+                fresh.replace(parsed)
+        return vectors
+
+
+@contextlib.contextmanager
+def _certificates_checked() -> Iterator[None]:
+    """Undo what torchtext 0.6 does: it turns certificate checks off for the whole process.
+
+    The download itself is checked too; otherwise, since Python 3.12, urllib would keep the
+    unchecked settings of its first connection.
+    """
+    checked, unchecked = ssl._create_default_https_context, ssl._create_unverified_context
+    ssl._create_unverified_context = checked  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ssl._create_default_https_context, ssl._create_unverified_context = checked, unchecked

@@ -79,20 +79,32 @@ def film_strip(video: Path, duration_seconds: float) -> list[tuple[float, bytes]
     return strip
 
 
+def spread(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
+    """Some predictions, evenly spread over all of them: not chosen by their score.
+
+    Args:
+        predictions: All of them.
+        count: How many to take at the most.
+
+    Returns:
+        The chosen ones, in order.
+    """
+    places = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
+    return [predictions[place] for place in places]
+
+
 def write_evaluation_report(
     path: Path,
     results: Mapping[str, Any],
     predictions: Sequence[Prediction],
-    count: int,
     videos: str | None,
 ) -> None:
-    """Draw some queries of an evaluation, spread evenly over it: not chosen by their score.
+    """Draw queries of an evaluation, below its metrics.
 
     Args:
         path: The HTML file.
         results: What ``metrics.json`` holds.
-        predictions: All predictions, with annotations.
-        count: How many to draw.
+        predictions: What to draw, with annotations.
         videos: Folder of the video files (``ID.mp4``, ...), or None: no pictures.
 
     Raises:
@@ -103,9 +115,8 @@ def write_evaluation_report(
         if not Path(videos).is_dir():
             raise ConfigError(f"videos={videos!r}: no such folder")
         files = {file.stem: file for file in sorted(Path(videos).iterdir())}
-    places = np.linspace(0, len(predictions) - 1, min(count, len(predictions))).round().astype(int)
     answers = []
-    for prediction in (predictions[place] for place in places):
+    for prediction in predictions:
         truth = prediction.annotation
         assert truth is not None
         answers.append(
@@ -122,5 +133,7 @@ def write_evaluation_report(
         answers,
         title="Found moments",
         metrics=results,
-        notes=[f"{len(answers)} of {len(predictions)} queries, spread evenly over the split."],
+        notes=[
+            f"{len(answers)} of {results['num_queries']} queries, spread evenly over the split."
+        ],
     )

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from bpnet.checkpoint import BEST, LAST, Checkpoint
+from bpnet.checkpoint import BEST, LAST, Checkpoint, write_atomically
 from bpnet.config import TrainConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.errors import ConfigError
+from bpnet.errors import CheckpointError, ConfigError
 from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
 from bpnet.training.optim import build_optimizer, build_schedule
@@ -97,6 +97,7 @@ def fit(
 
     Raises:
         ConfigError: A loss is not finite.
+        CheckpointError: The state is that of another model.
     """
     total = num_steps(config, len(dataset))
     optimizer = build_optimizer(model, config.optim)
@@ -105,7 +106,13 @@ def fit(
     running = _Running()
     if state is not None:
         step, best = state.step, state.best
-        model.load_state_dict(state.weights)
+        try:
+            model.load_state_dict(state.weights)
+        except RuntimeError as err:
+            raise CheckpointError(
+                f"resume={config.resume}: the state does not fit the model ({err}): the features "
+                "or annotations are others than those that the run began with"
+            ) from err
         optimizer.load_state_dict(state.optimizer)
         schedule.load_state_dict(state.schedule)
         running.sums = dict(state.running)
@@ -235,6 +242,10 @@ class _Running:
         return means
 
 
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
 class MetricsLog:
     """``metrics.jsonl`` of a run, and TensorBoard where asked for.
 
@@ -252,10 +263,13 @@ class MetricsLog:
         kept = []
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
-                # A killed run can leave half a line, which belongs to a step that is done again.
-                if line.endswith("}") and json.loads(line)["step"] <= step:
-                    kept.append(line)
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except ValueError:
+                    pass  # half a line of a killed run; it belongs to a step that is done again
+        text = "".join(f"{line}\n" for line in kept)
+        write_atomically(self.path, lambda part: _write(part, text))
         self.began = time.monotonic()
         self.board: Any = None
         if tensorboard:

@@ -49,7 +49,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         BPNetError: A setting or a file is not what it must be, or the folder holds a run already.
     """
     settings = _deciding_settings(config)
-    state = _find_state(config, run_dir, settings)
+    state = find_state(config, run_dir)
+    if state is not None:
+        log.info("resuming at step %d", state.step)
     device = pick_device(config.trainer.device)
     data = config.data
     train_part, validation_part = read_parts(data)
@@ -185,10 +187,21 @@ def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
-def _find_state(
-    config: TrainConfig, run_dir: Path, settings: dict[str, Any]
-) -> TrainingState | None:
-    """The state to go on from; refuses to begin a second run in a folder, or to mix settings."""
+def find_state(config: TrainConfig, run_dir: Path) -> TrainingState | None:
+    """The state to go on from; changes nothing.
+
+    Args:
+        config: The run.
+        run_dir: Its folder, which may be missing.
+
+    Returns:
+        The state, or None for a run that begins.
+
+    Raises:
+        ConfigError: The folder holds a run and ``resume`` is not set, or that run has other
+            settings.
+        CheckpointError: There is no state to resume, or it is damaged.
+    """
     own = run_dir / STATE
     if config.resume is None:
         if own.exists():
@@ -201,13 +214,12 @@ def _find_state(
     if config.resume == "auto" and not own.exists():
         return None
     state = TrainingState.load(source)
-    changed = _differences(state.config, settings)
+    changed = _differences(state.config, _deciding_settings(config))
     if changed:
         raise ConfigError(
             f"resume={config.resume}: the run has other settings (then != now): "
             f"{'; '.join(changed)}. Give the same settings, or begin a new run"
         )
-    log.info("resuming at step %d", state.step)
     return state
 
 

@@ -158,10 +158,10 @@ def plan_video(seed: int, index: int) -> tuple[list[Event], int]:
     num_frames = int(rng.integers(SECONDS[0] * FPS, SECONDS[1] * FPS + 1))
     most = min(6, num_frames // (4 * FPS))  # 3 in 12 s
     lengths = [_random_length(rng) for _ in range(int(rng.integers(3, most + 1)))]
-    while sum(lengths) > 0.85 * num_frames:
+    while sum(lengths) > 0.7 * num_frames:
         lengths = [_random_length(rng) for _ in lengths]
     # Idle frames are dealt to the gaps at random; now and then two events overlap a little.
-    shares = rng.dirichlet(np.full(len(lengths) + 1, 0.7))
+    shares = rng.dirichlet(np.ones(len(lengths) + 1))
     gaps = np.floor(shares * (num_frames - sum(lengths))).astype(int)
     times, end, overlapped = [], 0, True
     for length, gap in zip(lengths, gaps[:-1].tolist(), strict=True):

@@ -88,11 +88,11 @@ def test_frames_are_scaled(ramp):
 
 def test_variable_frame_rate_is_sampled_by_time(tmp_path):
     # Shown from 0, 0.5, 0.6 and 2.0 s on: at 4 a second, the nearest of 0, .25, .5, .75, 1, 1.25,
-    # 1.5, 1.75, 2 s. 0.25 lies between the first two; the earlier one is taken.
+    # 1.5 and 1.75 s. 0.25 lies between the first two; the earlier one is taken.
     path = write_video(tmp_path / "v.mp4", [40, 90, 140, 220], milliseconds=[0, 500, 600, 2000])
     assert probe(path).duration_seconds >= 2.0  # the header of this file states less
-    greys = greys_of(frames_at_rate(path, 4.0, 16, 16))[:9]
-    assert greys == pytest.approx([40, 40, 90, 140, 140, 140, 220, 220, 220], abs=3)
+    greys = greys_of(frames_at_rate(path, 4.0, 16, 16))
+    assert greys == pytest.approx([40, 40, 90, 140, 140, 140, 220, 220], abs=3)
 
 
 def test_a_higher_rate_repeats_frames_and_a_lower_one_drops_them(ramp):

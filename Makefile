@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up everything they need on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) ## make .venv and install the toolkit with its tools
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[video,dev]'
+	@if [ -d .git ] && ! git config core.hooksPath >/dev/null; then $(BIN)/pre-commit install >/dev/null; fi
+	touch $@
+
+demo: setup $(DEMO)/sample/features.h5 ## render videos, train, evaluate and answer: about 4 minutes
+	$(BIN)/bpnet train experiment=demo data.root=$(DEMO)/sample run_dir=$(DEMO)/train resume=auto
+	$(BIN)/bpnet evaluate checkpoint=$(DEMO)/train split=test out=$(DEMO) report=5 videos=$(DEMO)/sample/videos
+	@echo "open $(DEMO)/report.html"
+
+$(DEMO)/sample/features.h5: | setup
+	$(BIN)/bpnet features sample $(DEMO)/sample
+
+test: setup ## the default tests
+	$(BIN)/python -m pytest -q
+
+test-slow: setup ## the slow tests
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+check: setup ## format, lint, types, import rules, docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pydoclint -q bpnet features
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
