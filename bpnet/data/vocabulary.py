@@ -29,6 +29,9 @@ SPECIALS = ["<pad>", "<unk>"]
 MIN_CHARACTERS = 4
 MAX_CHARACTERS = 24
 
+# The short names of the two that papers name.
+_SHORT = {"glove.6B": "glove.6B.300d", "glove.840B": "glove.840B.300d"}
+
 _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -208,6 +211,7 @@ def load_vectors(source: str, cache: str | None = None) -> Vectors:
     path = Path(source).expanduser()
     if path.is_file():
         return _load_file(path, folder)
+    source = _SHORT.get(source, source)
     if source not in pretrained_aliases:
         raise ConfigError(
             f"data.vectors={source!r}: neither a file nor a name that torchtext knows "
@@ -252,7 +256,7 @@ def _load_once(parsed: Path, load: Callable[..., Vectors]) -> Vectors:
             fresh = Path(name) / "parsed"
             vectors = load(cache=str(fresh))
             for file in fresh.iterdir():
-                if file.suffix != ".pt":  # a downloaded archive, and its text
+                if file.suffix != ".pt" and file.is_file():  # downloaded archive, and its text
                     file.unlink()
             with contextlib.suppress(OSError):  # another process was first
                 fresh.replace(parsed)

@@ -149,8 +149,7 @@ class ClipGrid:
     def boundaries(self, num_positions: int) -> npt.NDArray[np.int64]:
         """First clips of the groups that `resample` averages: ``round(i T / N)``, half to even.
 
-        This is the rule of 2D-TAN, VSLNet and MMN, except that these also clamp the last boundary
-        to T - 1 and so leave the last clip out; an off-by-one here moves published numbers.
+        This is the rule of 2D-TAN, VSLNet and MMN; an off-by-one here moves published numbers.
 
         Args:
             num_positions: Number N of groups, >= 1.
@@ -185,8 +184,9 @@ class ClipGrid:
     def resample(self, clips: FloatArray, num_positions: int) -> tuple[FloatArray, ClipGrid]:
         """Bring a video to a fixed number of positions by mean pooling.
 
-        Position i is the mean of the clips ``[b_i, b_{i+1})`` of `boundaries`, or the single clip
-        ``min(b_i, T - 1)`` where that range is empty (fewer clips than positions).
+        Position i is the mean of the clips ``[b_i, b_{i+1})`` of `boundaries`, clamped to T - 1, or
+        the single clip ``b_i`` where that range is empty. So the very last clip of a shortened video
+        is read only where its group has no other: as in the published code.
 
         Args:
             clips: Features (T, C).
@@ -201,10 +201,10 @@ class ClipGrid:
         if len(clips) != self.num_clips:
             raise FeatureError(f"{len(clips)} clips on a grid of {self.num_clips}")
         grid = self.coarsen(num_positions)
-        bounds = self.boundaries(num_positions)
-        firsts = np.minimum(bounds[:-1], self.num_clips - 1)
-        counts = np.diff(bounds)
-        if num_positions > self.num_clips:
-            return clips[firsts].astype(np.float32), grid
-        sums = np.add.reduceat(clips, firsts, axis=0, dtype=np.float32)
-        return sums / counts[:, None].astype(np.float32), grid
+        bounds = np.minimum(self.boundaries(num_positions), self.num_clips - 1)
+        firsts, counts = bounds[:-1], np.diff(bounds)
+        if np.all(counts[:-1] > 0):
+            last = bounds[-1] + (counts[-1] == 0)  # an empty last group still reads its one clip
+            sums = np.add.reduceat(clips[:last], firsts, axis=0, dtype=np.float32)
+            return sums / np.maximum(counts, 1)[:, None].astype(np.float32), grid
+        return clips[firsts].astype(np.float32), grid  # no group has more than one clip

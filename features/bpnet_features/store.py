@@ -337,7 +337,14 @@ class FeatureWriter:
             dataset.attrs["stride_seconds"] = float(stride)
 
     def close(self) -> None:
-        """Finish the file and put it in its place."""
+        """Finish the file and put it in its place; where that fails, nothing is left behind."""
+        try:
+            self._finish()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _finish(self) -> None:
         self._file.close()
         with self._part.open("rb") as file:
             os.fsync(file.fileno())

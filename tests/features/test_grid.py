@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -138,7 +140,8 @@ def test_boundaries_round_half_to_even() -> None:
 def test_resample_by_hand() -> None:
     clips = np.array([[1.0], [3.0], [5.0], [7.0], [9.0]], dtype=np.float32)
     pooled, grid = ClipGrid.uniform(5, 10.0).resample(clips, 2)
-    assert pooled.tolist() == [[2.0], [7.0]]  # (1 + 3) / 2, (5 + 7 + 9) / 3
+    # Boundaries 0, 2 and min(5, 4): (1 + 3) / 2, (5 + 7) / 2; the last clip is not read.
+    assert pooled.tolist() == [[2.0], [6.0]]
     assert pooled.dtype == np.float32
     assert grid.edges_seconds.tolist() == [0, 4, 10]
     assert grid.duration_seconds == 10.0
@@ -174,15 +177,19 @@ def test_resample_sums_float16_in_float32() -> None:
 
 
 @given(st.integers(1, 40), st.data())
-def test_resample_keeps_the_mean(num_clips: int, data: st.DataObject) -> None:
-    num_positions = data.draw(st.integers(1, num_clips))
+def test_resample_follows_the_published_rule(num_clips: int, data: st.DataObject) -> None:
+    num_positions = data.draw(st.integers(1, 2 * num_clips))
     clips = np.random.default_rng(num_clips).normal(size=(num_clips, 3)).astype(np.float32)
     grid = ClipGrid.uniform(num_clips, 10.0)
     pooled, coarse = grid.resample(clips, num_positions)
-    sizes = np.diff(grid.boundaries(num_positions))
     assert pooled.shape == (num_positions, 3) and coarse.num_clips == num_positions
-    assert sizes.min() >= 1 and sizes.sum() == num_clips
-    np.testing.assert_allclose(sizes @ pooled / num_clips, clips.mean(axis=0), atol=1e-6)
+    # Python's round, like the published one, takes a half to the even neighbour.
+    bounds = [
+        min(round(i * num_clips / num_positions), num_clips - 1) for i in range(num_positions + 1)
+    ]
+    for position, (first, end) in enumerate(itertools.pairwise(bounds)):
+        expected = clips[first:end].mean(axis=0) if first < end else clips[first]
+        np.testing.assert_allclose(pooled[position], expected, atol=1e-6)
 
 
 def test_resample_refuses() -> None:
