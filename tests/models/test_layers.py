@@ -210,7 +210,7 @@ def test_video_query_attention_by_hand() -> None:
     # Scores v q ln 3: clip 0 gives (ln 3, 0), clip 1 gives (0, 0). Over words: S = (3/4, 1/4) and
     # (1/2, 1/2); A = S q = 3/4 and 1/2. Over clips: word 0 has (3/4, 1/4), word 1 (1/2, 1/2), so
     # S_T' v = (3/4, 1/2) and B = S (3/4, 1/2) = 9/16 + 2/16 = 11/16 and 3/8 + 2/8 = 5/8.
-    joined = [[1, 3 / 4, 3 / 4, 11 / 16], [0, 1 / 2, 0, 0]]  # V, A, V * A, V * B
+    joined = [[1.0, 3 / 4, 3 / 4, 11 / 16], [0.0, 1 / 2, 0.0, 0.0]]  # V, A, V * A, V * B
     for column in range(4):
         with torch.no_grad():
             attention.linear.weight.zero_()

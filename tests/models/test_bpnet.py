@@ -1,0 +1,148 @@
+"""The whole network: shapes, padding, gradients of every choice, how the scores are made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bpnet.config import ModelConfig
+from bpnet.data.collate import collate
+from bpnet.models.bpnet import BPNet
+from bpnet.models.losses import bpnet_losses
+from bpnet.types import Batch, Sample
+
+MakeModel = Callable[..., tuple[BPNet, ModelConfig]]
+
+JOINS = [
+    {"predictor": predictor, "fusion": fusion, "span_feature": span_feature}
+    for predictor, fusion, span_feature in itertools.product(
+        ["rnn", "transformer"], ["query_concat", "word_frame", "none"], ["mean", "ends"]
+    )
+]
+OTHERS: list[dict[str, Any]] = [
+    {"characters": False},
+    {"boundary_targets": "soft"},
+    {"matching_loss": "bce"},
+    {"matching_loss": "scaled_iou_bce"},
+    {"embedding_init": "normal", "lstm_init": "torch"},
+    {"frozen_words": True},
+]
+
+
+def name(values: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in values.values())
+
+
+@pytest.mark.parametrize("values", JOINS, ids=name)
+def test_shape_padding_and_single(
+    make_model: MakeModel,
+    make_samples: Callable[..., list[Sample]],
+    pad: Callable[..., Batch],
+    values: dict[str, Any],
+) -> None:
+    model, _ = make_model(**values)
+    samples = make_samples()
+    with torch.no_grad():
+        out = model(collate(samples))
+        wide = model(pad(collate(samples), clips=4, tokens=2, letters=3))
+        singles = [model(collate([sample])) for sample in samples]
+    real = out.stage_one.proposals.mask
+    assert out.scores.shape == out.score_logits.shape == (3, 4)
+    assert real.sum(dim=1).tolist() == [4, 4, 1]  # one clip has one span
+    assert (out.scores[~real] == -1).all()
+    assert ((out.scores[real] > 0) & (out.scores[real] < 1)).all()
+    for row, single in enumerate(singles):
+        count = int(real[row].sum())
+        for other, at in ((wide, row), (single, 0)):
+            found, expected = other.stage_one.proposals, out.stage_one.proposals
+            assert found.mask[at].sum() == count
+            assert torch.equal(found.spans[at, :count], expected.spans[row, :count])
+            torch.testing.assert_close(
+                other.scores[at, :count], out.scores[row, :count], rtol=0, atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("values", JOINS + OTHERS, ids=name)
+def test_every_parameter_gets_a_gradient(
+    make_model: MakeModel, make_batch: Callable[..., Batch], values: dict[str, Any]
+) -> None:
+    model, config = make_model(dropout=0.0, **values)
+    batch = make_batch()
+    batch.query_ids[0, 0] = 1  # the unknown word
+    losses = bpnet_losses(model.train()(batch), batch, config)
+    losses["total"].backward()
+    for parameter_name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        assert gradient is not None and gradient.isfinite().all(), parameter_name
+        # A bias of the keys adds the same to all scores of a query, which a softmax does not see:
+        # its gradient is zero but for rounding.
+        if not parameter_name.endswith("attention.key.bias"):
+            assert gradient.abs().max() > 1e-9, parameter_name
+
+
+def test_total_is_the_weighted_sum(
+    make_model: MakeModel, make_batch: Callable[..., Batch]
+) -> None:
+    model, config = make_model(boundary_weight=2.0, highlight_weight=3.0, matching_weight=7.0)
+    batch = make_batch()
+    with torch.no_grad():
+        losses = bpnet_losses(model(batch), batch, config)
+    assert set(losses) == {"boundary", "highlight", "matching", "total"}
+    expected = 2 * losses["boundary"] + 3 * losses["highlight"] + 7 * losses["matching"]
+    torch.testing.assert_close(losses["total"], expected)
+
+
+@pytest.mark.parametrize("fusion", ["query_concat", "word_frame", "none"])
+@pytest.mark.parametrize("detach", [False, True])
+def test_detach_stage_two(
+    make_model: MakeModel, make_batch: Callable[..., Batch], detach: bool, fusion: str
+) -> None:
+    model, config = make_model(detach_stage_two=detach, fusion=fusion, score_fusion=0.5)
+    batch = make_batch()
+    bpnet_losses(model.train()(batch), batch, config)["matching"].backward()
+    reached = {
+        part: any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+        for part, module in model.named_children()
+    }
+    assert reached == {
+        "encoder": not detach,
+        "proposer": not detach,
+        "fusion": True,
+        "scorer": True,
+    }
+    # Stage two never reaches the boundary predictor: the choice of spans is hard.
+    assert all(p.grad is None for p in model.proposer.predictor.parameters())
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 2.0])
+def test_score_fusion(
+    make_model: MakeModel, make_batch: Callable[..., Batch], exponent: float
+) -> None:
+    model, _ = make_model(score_fusion=exponent)
+    with torch.no_grad():
+        out = model(make_batch())
+    proposals = out.stage_one.proposals
+    # P_start P_end of the proposals, from the logits of the boundaries.
+    start = out.stage_one.start_logits.softmax(dim=1).gather(1, proposals.spans[..., 0].long())
+    end = out.stage_one.end_logits.softmax(dim=1).gather(1, proposals.spans[..., 1].long() - 1)
+    expected = out.score_logits.sigmoid() * (start * end) ** exponent
+    real = proposals.mask
+    torch.testing.assert_close(out.scores[real], expected[real])
+    assert (out.scores[~real] == -1).all()
+
+
+def test_video_is_encoded_apart_from_the_query(
+    make_model: MakeModel, make_batch: Callable[..., Batch]
+) -> None:
+    model, _ = make_model()
+    batch = make_batch()
+    with torch.no_grad():
+        whole = model(batch)
+        video = model.encode_video(batch.video, batch.video_mask)
+        batch.video.fill_(float("nan"))  # not read again
+        parts = model.localize(video, batch)
+    assert torch.equal(whole.scores, parts.scores)
