@@ -229,7 +229,8 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count()
-    if device.type == "cuda" and not 0 <= (device.index or 0) < count:  # torch wraps cuda:999
+    wrapped = str(device) != name  # torch keeps the number in one byte: cuda:256 would be cuda:0
+    if device.type == "cuda" and (wrapped or (device.index or 0) >= count):
         raise ConfigError(f"device={name!r}: {count} CUDA devices are here; use device=cpu")
     return device
 

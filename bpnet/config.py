@@ -78,7 +78,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network; defaults as VSLNet's published code where it says, see ``docs/model.md``.
+    """The network; ``docs/model.md`` says where each default comes from.
 
     Attributes:
         hidden_dim: Width D, a multiple of ``num_heads``.
@@ -122,7 +122,7 @@ class ModelConfig:
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
     fusion: str = "query_concat"
-    span_feature: str = "mean"
+    span_feature: str = "ends"
     detach_stage_two: bool = False
     matching_loss: str = "mse"
     scaled_iou: tuple[float, float] = (0.3, 0.7)
@@ -130,8 +130,8 @@ class ModelConfig:
     boundary_weight: float = 1.0
     highlight_weight: float = 5.0
     highlight_extend: float = 0.1
-    matching_weight: float = 100.0
-    score_fusion: float = 0.0
+    matching_weight: float = 10.0
+    score_fusion: float = 0.3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scaled_iou", tuple(self.scaled_iou))

@@ -129,7 +129,7 @@ def trained() -> tuple[Path, Path]:
     root.mkdir()
     run_dir.mkdir()
     write_dataset(root)
-    train(config(root, trainer__max_epochs=25), run_dir)
+    train(config(root, trainer__max_epochs=8, trainer__save_every_steps=100), run_dir)
     return root, run_dir
 
 

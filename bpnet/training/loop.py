@@ -103,15 +103,17 @@ def fit(
     optimizer = build_optimizer(model, config.optim)
     schedule = build_schedule(optimizer, config.optim, total)
     step, best = 0, None
+    metrics: dict[str, float] | None = None
     running = _Running()
     if state is not None:
-        step, best = state.step, state.best
+        step, best, metrics = state.step, state.best, state.metrics
         try:
             model.load_state_dict(state.weights)
         except RuntimeError as err:
             raise CheckpointError(
-                f"resume={config.resume}: the state does not fit the model ({err}): the features "
-                "or annotations are others than those that the run began with"
+                f"resume={config.resume}: the state does not fit the model: the features, vectors "
+                "or annotations are others than those that the run began with "
+                f"({' '.join(str(err).split())})"
             ) from err
         optimizer.load_state_dict(state.optimizer)
         schedule.load_state_dict(state.schedule)
@@ -123,7 +125,6 @@ def fit(
     bf16 = config.trainer.precision == "bf16" or (
         config.trainer.precision == "auto" and device.type == "cuda"
     )
-    metrics: dict[str, float] | None = None
 
     def save_state() -> None:
         TrainingState(
@@ -135,6 +136,7 @@ def fit(
             best=best,
             config=settings,
             running=running.sums,
+            metrics=metrics,
         ).save(run_dir / STATE)
 
     model.train()

@@ -52,6 +52,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     state = find_state(config, run_dir)
     if state is not None:
         log.info("resuming at step %d", state.step)
+    for part in run_dir.glob(".*.part"):  # what a killed run was writing
+        part.unlink()
     device = pick_device(config.trainer.device)
     data = config.data
     train_part, validation_part = read_parts(data)

@@ -30,7 +30,8 @@ class TrainingState:
         random: torch's random states: ``"cpu"`` and one for each CUDA device.
         best: Best value of the validation metric so far, or None.
         config: The settings that decide the numbers, as plain values.
-        running: Sums of the losses since the last validation, by name, and ``"count"``.
+        running: Sums of the losses since the last line of the log, by name, and ``"count"``.
+        metrics: The last validation's, or None.
     """
 
     step: int
@@ -41,6 +42,7 @@ class TrainingState:
     best: float | None
     config: dict[str, Any]
     running: dict[str, float]
+    metrics: dict[str, float] | None = None
 
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all."""

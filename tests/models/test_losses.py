@@ -25,7 +25,7 @@ def proposals(spans: list[list[list[float]]], mask: Tensor | None = None) -> Pro
 
 
 def test_hard_boundaries() -> None:
-    # P_start = 1/6, 3/6, 2/6; P_end = 1/5, 0, 4/5 (the masked clip has none); 1/4, 3/4 and all in 0.
+    # P_start = 1/6, 3/6, 2/6; P_end = 1/5, 0, 4/5. The other: 1/4, 3/4, and 1.
     start = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 0.0]]).log().clamp(min=-1e30)
     end = torch.tensor([[1.0, 0.0, 4.0], [1.0, 0.0, 0.0]]).log().clamp(min=-1e30)
     cells = torch.tensor([[1, 3], [0, 1]])  # the last clips inside are 2 and 0

@@ -31,7 +31,9 @@ shapes = st.tuples(st.integers(1, MAX_CLIPS), st.integers(1, 4), st.integers(4, 
 extras = st.tuples(*[st.integers(0, MAX_EXTRA)] * 3)
 
 
-@pytest.fixture(scope="module", params=CHOICES, ids=lambda choice: "-".join(map(str, choice)))
+@pytest.fixture(
+    scope="module", params=CHOICES, ids=lambda choice: "-".join(map(str, choice.values()))
+)
 def model(request: pytest.FixtureRequest, make_model: Callable[..., Any]) -> BPNet:
     built: BPNet = make_model(num_proposals=ALL_SPANS, **request.param)[0]
     return built.double()

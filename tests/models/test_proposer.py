@@ -77,7 +77,7 @@ def test_top_spans_against_brute_force(
 
 def test_top_spans_by_hand() -> None:
     # P_start = 1/8, 5/8, 2/8 and P_end = 4/8, 1/8, 3/8. In 64ths: (1, 2) 5 * 3 = 15,
-    # (2, 2) 2 * 3 = 6, (1, 1) 5, (0, 0) 4, (0, 2) 3, (0, 1) 1. The product of the two maxima, (1, 0)
+    # (2, 2) 2 * 3 = 6, (1, 1) 5, (0, 0) 4, (0, 2) 3, (0, 1) 1. The pair of the two maxima, (1, 0)
     # with 20, ends before it starts. The last clip is inside, so its span ends one further.
     start = torch.tensor([[1.0, 5.0, 2.0]]).log()
     end = torch.tensor([[4.0, 1.0, 3.0]]).log()

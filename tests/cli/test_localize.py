@@ -1,0 +1,149 @@
+"""`bpnet localize`: text and JSON, equal to the library's answers; errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bpnet import Localizer
+from bpnet.checkpoint import BEST
+
+QUERIES = ["the small circle spins", "the small circle jumps"]
+
+
+def test_json(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    features = dataset_root / "features.h5"
+    status, out, err = bpnet(
+        "localize", "v11", *QUERIES, "--checkpoint", run_dir, "--features", features, "--json"
+    )
+    assert (status, err) == (0, "")
+    answers = json.loads(out)
+    expected = Localizer.from_pretrained(run_dir).open_video(features, "v11").localize(QUERIES)
+    assert answers == [[moment.to_dict() for moment in moments] for moments in expected]
+    assert [len(answer) for answer in answers] == [5, 5]
+    assert set(answers[0][0]) == {"start_seconds", "end_seconds", "score"}
+
+
+def test_one_query_is_a_list_of_one_list(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    line = ["--checkpoint", run_dir / BEST, "--features", dataset_root / "features.h5"]
+    status, out, _ = bpnet("localize", "v11", QUERIES[0], *line, "--json", "--top", "2")
+    assert status == 0
+    assert [len(answer) for answer in json.loads(out)] == [2]
+
+
+def test_text(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    features = dataset_root / "features.h5"
+    line = ["--checkpoint", run_dir, "--features", features, "--top", "3"]
+    status, out, err = bpnet("localize", "v11", *QUERIES, *line)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [lines[0], lines[4]] == QUERIES
+    assert len(lines) == 8
+    video = Localizer.from_pretrained(run_dir).open_video(features, "v11")
+    first = video.localize(QUERIES[1])[0]
+    numbers = [float(number) for number in re.findall(r"\d+\.\d+", lines[5])]
+    expected = [first.start_seconds, first.end_seconds, first.score]
+    assert numbers == pytest.approx(expected, abs=0.006)
+
+
+def test_a_plain_file_with_a_duration(
+    bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    import h5py
+
+    from bpnet_features import FeatureStore
+
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["v0"] = FeatureStore(dataset_root / "features.h5").read("v0")[0]
+    line = ["--checkpoint", run_dir, "--features", "plain.h5", "--json", "--top", "100"]
+    status, out, _ = bpnet("localize", "v0", QUERIES[0], *line, "--duration", "7.75")
+    assert status == 0
+    assert max(moment["end_seconds"] for moment in json.loads(out)[0]) <= 7.75
+
+
+def test_a_report(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5"]
+    status, _, err = bpnet("localize", "v11", *QUERIES, *line, "--report", "answers.html")
+    assert (status, err) == (0, "")
+    page = (tmp_path / "answers.html").read_text()
+    assert all(query in page for query in QUERIES)
+
+
+def test_long_queries_are_cut_with_a_warning(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5", "--json"]
+    status, out, err = bpnet("localize", "v0", "spins " * 500, *line)
+    assert status == 0
+    assert len(json.loads(out)[0]) == 5
+    assert re.match(r"WARNING: cut a query of 500 tokens to 12: 'spins spins", err)
+
+
+def test_refused_before_heavy_work(process, dataset_root: Path, run_dir: Path) -> None:
+    features = dataset_root / "features.h5"
+    lines = [
+        ["v0", "q", "--checkpoint", "gone", "--features", str(features)],
+        ["v0", "q", "--checkpoint", str(run_dir), "--features", "gone.h5"],
+        ["gone.mp4", "q", "--checkpoint", str(run_dir)],
+    ]
+    code = (
+        "import json, sys\n"
+        "from bpnet.cli.main import main\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        main(['localize', *line])\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 2\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    status, out, err = process("-c", code, json.dumps(lines))
+    assert (status, out) == (0, ""), err
+    expected = [
+        "CheckpointError: checkpoint 'gone': no such file or folder",
+        "FeatureError: feature file 'gone.h5': no such file",
+        "FeatureError: video 'gone.mp4': no such file; for the id of a video in a feature store "
+        "give --features",
+    ]
+    assert err.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["v99", "spins"], r"MissingVideoError: video 'v99' is not in .*\(12 videos\)"),
+        (["v0", ""], "AnnotationError: query '' has no words"),
+        (["v0", "spins", "..."], r"AnnotationError: query '\.\.\.' has no words"),
+        (["v0", "spins", "--top", "0"], "ConfigError: top=0: expected an integer >= 1"),
+        (["v0", "spins", "--device", "tpu9"], "ConfigError: device='tpu9'"),
+    ],
+)
+def test_errors_are_one_line(
+    bpnet, dataset_root: Path, run_dir: Path, arguments: list[str], match: str
+) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5"]
+    status, out, err = bpnet("localize", *arguments, *line)
+    assert (status, out) == (2, "")
+    assert re.match(match, err)
+    assert err.count("\n") == 1
+
+
+def test_damaged_files(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
+    features, checkpoint = dataset_root / "features.h5", (run_dir / BEST).read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(checkpoint[: len(checkpoint) // 2])
+    (tmp_path / "half.h5").write_bytes(features.read_bytes()[:3000])
+    for model, store, match in (
+        ("half.safetensors", features, "CheckpointError: .*truncated or not a safetensors file"),
+        (run_dir, "half.h5", "FeatureError: .*truncated or damaged HDF5 file"),
+        (run_dir, "half.safetensors", "FeatureError: .*not an HDF5 file"),
+    ):
+        line = ["localize", "v0", "spins", "--checkpoint", model, "--features", store]
+        status, out, err = bpnet(*line)
+        assert (status, out) == (2, "")
+        assert re.match(match, err)
+
+
+def test_a_sentence_is_needed(bpnet, run_dir: Path) -> None:
+    status, _, err = bpnet("localize", "v0", "--checkpoint", run_dir)
+    assert status == 2
+    assert "sentence" in err
