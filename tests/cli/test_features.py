@@ -71,7 +71,10 @@ def test_a_plain_file_needs_its_width(bpnet, tmp_path: Path) -> None:
             ["{h5}", "--annotations", "{jsonl}", "--split", "dev"],
             "AnnotationError: .*'dev': it has .*'train': 16",
         ),
-        (["{h5}", "--annotations", ".", "--dataset", "tacos"], "AnnotationError: annotation folder"),
+        (
+            ["{h5}", "--annotations", ".", "--dataset", "tacos"],
+            "AnnotationError: annotation folder",
+        ),
     ],
 )
 def test_errors(bpnet, dataset_root: Path, arguments: list[str], match: str) -> None:

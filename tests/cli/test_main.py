@@ -88,7 +88,9 @@ def test_shell_completion(
 def test_completion_is_installed_for_the_program(bpnet) -> None:
     status, out, err = bpnet("train", "--shell-completion", "install=bash")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1].endswith(" complete -o nospace -o default -F hydra_bash_completion bpnet")
+    assert out.splitlines()[-1].endswith(
+        " complete -o nospace -o default -F hydra_bash_completion bpnet"
+    )
 
 
 @pytest.mark.slow

@@ -52,18 +52,30 @@ REFUSED = {
         "data=charades_sta",
         "ConfigError: data.annotations, data.features not set: give data.annotations=... data.f",
     ),
-    "a wrong type": (f"{GOOD} trainer.batch_size=abc", "ConfigError: trainer.batch_size='abc'.*int"),
+    "a wrong type": (
+        f"{GOOD} trainer.batch_size=abc",
+        "ConfigError: trainer.batch_size='abc'.*int",
+    ),
     "a fraction of a step": (f"{GOOD} trainer.max_steps=1.5", "ConfigError: trainer.max_steps=1.5"),
     "a null": (f"{GOOD} trainer.batch_size=null", "ConfigError: trainer.batch_size=None"),
-    "a wrong type inside": (f"{GOOD} model.scaled_iou=[a,b]", r"ConfigError: model.scaled_iou\[0\]"),
+    "a wrong type inside": (
+        f"{GOOD} model.scaled_iou=[a,b]",
+        r"ConfigError: model.scaled_iou\[0\]",
+    ),
     "out of range": (
         f"{GOOD} trainer.batch_size=0 model.dropout=1",
         "ConfigError: model.dropout=1.0: expected a number in",
     ),
     "no steps": (f"{GOOD} trainer.max_steps=0", "ConfigError: trainer.max_steps=0"),
     "a negative seed": (f"{GOOD} seed=-1", "ConfigError: seed=-1"),
-    "heads": (f"{GOOD} model.num_heads=7", "ConfigError: model.hidden_dim=128: expected a multiple"),
-    "an unknown word": (f"{GOOD} model.fusion=concat", "ConfigError: model.fusion='concat'.*query_c"),
+    "heads": (
+        f"{GOOD} model.num_heads=7",
+        "ConfigError: model.hidden_dim=128: expected a multiple",
+    ),
+    "an unknown word": (
+        f"{GOOD} model.fusion=concat",
+        "ConfigError: model.fusion='concat'.*query_c",
+    ),
     "no such dataset": (f"{GOOD} data.dataset=charades", "ConfigError: data.dataset='charades'"),
     "no such features": (
         f"{GOOD} data.features=gone.h5",
@@ -211,9 +223,7 @@ def test_resuming_with_other_settings_leaves_the_folder_alone(
     assert content(run_dir) == before
 
 
-def test_resume(
-    bpnet, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume(bpnet, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = tmp_path / "run"
     save = TrainingState.save
 
@@ -269,7 +279,9 @@ def test_multirun(bpnet, files: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["script", "module", "console"])
-def test_other_ways_to_start(process, checkout: Path, files: Path, tmp_path: Path, how: str) -> None:
+def test_other_ways_to_start(
+    process, checkout: Path, files: Path, tmp_path: Path, how: str
+) -> None:
     script = checkout / "scripts" / "train.py"
     starts: dict[str, list[str | Path]] = {
         "script": [script],

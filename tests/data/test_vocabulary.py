@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import ssl
 import zipfile
 from pathlib import Path
@@ -171,10 +172,16 @@ def test_files_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     one = vector_file(tmp_path / "one")
     other = vector_file(tmp_path / "other", VECTORS.replace("door 1 2 3", "door 7 8 9"))
+    os.utime(one, ns=(10, 10))  # of one size and time, as copies of one archive may be
+    os.utime(other, ns=(10, 10))
     for _ in range(2):  # parsed, then from the parsed copy
         assert load_vectors(str(one), cache)["door"].tolist() == [1, 2, 3]
         assert load_vectors(str(other), cache)["door"].tolist() == [7, 8, 9]
-    one.write_text("door 4 5 6 7\n")  # a new file under an old name
+    one.write_text(VECTORS.replace("door 1 2 3", "door 4 5 6"))  # a new file under an old name
+    assert load_vectors(str(one), cache)["door"].tolist() == [4, 5, 6]
+    os.utime(one, ns=(10, 10))
+    one.write_text("door 4 5 6 7\n")
+    os.utime(one, ns=(10, 10))
     assert load_vectors(str(one), cache)["door"].tolist() == [4, 5, 6, 7]
 
 

@@ -309,9 +309,7 @@ def test_a_long_video_is_pooled(
     clips, grid = store.read("v0")
     long = localizer.open_video(np.repeat(clips, 4, axis=0), grid=ClipGrid.uniform(64, 8.0))
     assert encodings == [(1, 16, 8)]
-    assert_same_answer(
-        long.localize(QUERY), localizer.open_video(clips, grid=grid).localize(QUERY)
-    )
+    assert_same_answer(long.localize(QUERY), localizer.open_video(clips, grid=grid).localize(QUERY))
 
 
 def test_loading(run_dir: Path, tmp_path: Path, store: FeatureStore) -> None:

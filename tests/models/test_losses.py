@@ -155,7 +155,7 @@ def test_matching_of_one_clip() -> None:
 def test_matching_leaves_missing_proposals_out(kind: str) -> None:
     cells = torch.tensor([[1, 3], [0, 1]])
     spans = [[[1, 3], [0, 2]], [[0, 1], [0, 1]]]
-    logits = torch.tensor([[0.3, -0.2], [0.7, 50.0]])
+    logits = torch.tensor([[0.3, -0.2], [0.7, -50.0]])
     real = torch.tensor([[True, True], [True, False]])
     loss = matching_loss(logits, proposals(spans, real), cells, kind, (0.3, 0.7))
     parts = [

@@ -1,0 +1,134 @@
+"""Every YAML file composes and builds its dataclass, and says what the dataclass says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bpnet.cli.hydra_app import _compose
+from bpnet.config import (
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    TrainerConfig,
+    conf_path,
+    from_dict,
+)
+from bpnet.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+GROUPS = {"data", "model", "optim", "trainer", "experiment"}
+# What every dataset needs or ignores, so that each file can be composed.
+PLACES = ["data.root=root", "data.features=f.h5", "data.annotations=a"]
+
+
+def compose(name: str, *overrides: str) -> dict[str, Any]:
+    return _compose(conf_path(), name, list(overrides))
+
+
+def grouped(group: str) -> list[str]:
+    return [path.stem for path in FILES if path.parent == Path(group)]
+
+
+def test_every_group_is_reached() -> None:
+    assert len(FILES) >= 11
+    assert {str(path.parent) for path in FILES} == GROUPS | {"."}
+    assert {path.stem for path in FILES if path.parent == Path()} == {"train", "evaluate"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_every_file_composes_and_builds(path: Path) -> None:
+    if path == Path("evaluate.yaml"):
+        assert from_dict(EvaluateConfig, compose("evaluate", "checkpoint=run")).checkpoint == "run"
+        return
+    choice = [] if path == Path("train.yaml") else [f"{path.parent}={path.stem}"]
+    config = from_dict(TrainConfig, compose("train", *choice, *PLACES))
+    assert config.data.features == "f.h5"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_an_unknown_key_is_refused(path: Path) -> None:
+    name, line = "train", [f"{path.parent}={path.stem}", *PLACES]
+    if path.parent == Path():
+        name, line = path.stem, ["checkpoint=run"] if path.stem == "evaluate" else PLACES
+    with pytest.raises(ConfigError, match="unknown config key 'sed'"):
+        compose(name, *line, "sed=1")
+    values = compose(name, *line, "+unknown_key=1")
+    kind: type = EvaluateConfig if name == "evaluate" else TrainConfig
+    with pytest.raises(ConfigError, match="unknown config key 'unknown_key'"):
+        from_dict(kind, values)
+
+
+@pytest.mark.parametrize("group", ["data", "model", "optim", "trainer"])
+def test_an_unknown_key_of_a_group_is_refused(group: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown config key '{group}\.unknown_key'"):
+        compose("train", *PLACES, f"{group}.unknown_key=1")
+    with pytest.raises(ConfigError, match=rf"unknown config key '{group}\.unknown_key'"):
+        from_dict(TrainConfig, compose("train", *PLACES, f"+{group}.unknown_key=1"))
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "kind"),
+    [
+        ("model", "bpnet", ModelConfig),
+        ("optim", "adamw", OptimConfig),
+        ("trainer", "default", TrainerConfig),
+    ],
+)
+def test_files_hold_the_defaults(group: str, name: str, kind: type) -> None:
+    values = compose("train", f"{group}={name}", *PLACES)[group]
+    assert from_dict(kind, values, group) == kind()
+    assert list(values) == [field.name for field in dataclasses.fields(kind)]
+
+
+# Where a dataset differs from the defaults.
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "sample": {"max_clips": 64, "validation_split": "val", "validation_fraction": 0.0},
+    "tacos": {"max_clips": 256, "validation_split": "val", "validation_fraction": 0.0},
+    "charades_sta": {},
+    "activitynet": {},
+    "jsonl": {},
+}
+
+
+@pytest.mark.parametrize("name", grouped("data"))
+def test_datasets_differ_where_they_say(name: str) -> None:
+    values = compose("train", f"data={name}", *PLACES)["data"]
+    fields = {field.name: field for field in dataclasses.fields(DataConfig)}
+    assert set(values) == set(fields)
+    required = {"dataset", "features", "annotations"}
+    defaults = {key: field.default for key, field in fields.items() if key not in required}
+    expected = defaults | {"name": values["name"], "root": "root"} | DIFFERENT[name]
+    assert {key: value for key, value in values.items() if key not in required} == expected
+
+
+def test_evaluation_keeps_to_its_dataclass() -> None:
+    values = compose("evaluate", "checkpoint=run")
+    assert list(values) == [
+        field.name for field in dataclasses.fields(EvaluateConfig) if field.name != "data"
+    ] + ["data"]
+    assert set(values["data"]) <= {field.name for field in dataclasses.fields(DataConfig)}
+    assert set(values["data"].values()) == {None}
+    config = from_dict(EvaluateConfig, values)
+    assert dataclasses.replace(config, data={}) == EvaluateConfig(checkpoint="run")
+
+
+@pytest.mark.parametrize("name", grouped("experiment"))
+def test_experiments_are_settings_of_a_run(name: str) -> None:
+    plain = compose("train", *PLACES)
+    assert from_dict(TrainConfig, compose("train", f"experiment={name}", *PLACES)) != from_dict(
+        TrainConfig, {**plain, "run_dir": "elsewhere"}
+    )
+
+
+def test_every_attribute_is_described() -> None:
+    """``--help`` names no meanings: the docstrings do, and each field has its line."""
+    for kind in (DataConfig, ModelConfig, OptimConfig, TrainerConfig, TrainConfig, EvaluateConfig):
+        for field in dataclasses.fields(kind):
+            assert f"        {field.name}: " in (kind.__doc__ or ""), (kind, field.name)
