@@ -128,7 +128,7 @@ def test_evaluating_queries_of_unknown_words(tmp_path: Path) -> None:
     root, run_dir = tiny_run.trained()
     rows = [
         {"video_id": "v0", "query": "xylophone quartz", "split": "test"},
-        {"video_id": "v1", "query": "日本語", "split": "test"},  # noqa: RUF001
+        {"video_id": "v1", "query": "日本語", "split": "test"},
     ]
     write(tmp_path, {}, rows)
     results, predictions = evaluate(

@@ -1,4 +1,4 @@
-"""A tiny learnable dataset, and runs on it: what training, inference and command line are tested on.
+"""A tiny learnable dataset and runs on it, for the tests of training, inference and commands.
 
 Twelve videos of 16 clips (two have 12), eight wide. A video shows two events at different times;
 each word of `WORDS` has a direction of its own in the features, so that the sentence decides which

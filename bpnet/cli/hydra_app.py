@@ -62,7 +62,9 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
 
     # Shell completion is installed for the name of the program; `main` finds the subcommand.
     completes = any(a.startswith(("-sc", "--shell-completion")) for a in arguments)
-    sys.argv = ["bpnet" if completes else f"bpnet {config_name}", *arguments]
+    program = "bpnet" if completes else f"bpnet {config_name}"
+    # Hydra's parser takes overrides in one piece only: `seed=1,2 --multirun optim.lr=1,2` fails.
+    sys.argv = [program, *sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))]
     # hydra 1.4 knows no other behaviour and warns of the argument; 1.3 needs it.
     options = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
     hydra.main(config_path=path, config_name=config_name, **options)(main)()

@@ -185,8 +185,8 @@ class ClipGrid:
         """Bring a video to a fixed number of positions by mean pooling.
 
         Position i is the mean of the clips ``[b_i, b_{i+1})`` of `boundaries`, clamped to T - 1, or
-        the single clip ``b_i`` where that range is empty. So the very last clip of a shortened video
-        is read only where its group has no other: as in the published code.
+        the single clip ``b_i`` where that range is empty. So the very last clip of a shortened
+        video is read only where its group has no other: as in the published code.
 
         Args:
             clips: Features (T, C).

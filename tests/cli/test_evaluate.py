@@ -163,7 +163,7 @@ def test_damaged_files(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path)
     (tmp_path / "no.h5").write_bytes(b"not HDF5")
     (tmp_path / "empty").mkdir()
     cases = {
-        "checkpoint=half.safetensors": r"CheckpointError: .*half\.safetensors.*truncated or not a s",
+        "checkpoint=half.safetensors": r"CheckpointError: .*half\.safetensors.*truncated or not",
         "checkpoint=empty": r"CheckpointError: .*'empty': expected best\.safetensors or last",
         f"checkpoint={features}": r"CheckpointError: .*truncated or not a safetensors file",
         f"checkpoint={run_dir} data.features=half.h5": r"FeatureError: .*truncated or damaged HDF5",

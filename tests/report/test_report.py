@@ -207,7 +207,7 @@ def test_metrics_table(tmp_path, answer):
         *("99.4", "98.8", "", ""),  # the best of all 16
     ]
     sentences = [text for text in page.texts("td") if text.endswith(".")]
-    assert len(sentences) == 4
+    assert len(sentences) == 5
     assert "best of the 16 candidates" in sentences[3]
 
 

@@ -263,7 +263,7 @@ def test_missing_features_are_named_or_dropped(dataset_root: Path, tmp_path: Pat
 
 
 def test_a_split_that_is_not_there(dataset_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="'training': it has .*'train': 16"):
+    with pytest.raises(AnnotationError, match=r"'training': it has .*'train': 16"):
         train(tiny_run.config(dataset_root, data__train_split="training"), tmp_path)
 
 
