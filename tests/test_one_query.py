@@ -59,6 +59,9 @@ def model(vocabulary: Vocabulary) -> BPNet:
         word_dim=2,
         characters=False,
         num_proposals=3,
+        fusion="query_concat",
+        span_feature="mean",
+        score_fusion=0.0,
     )
     sizes = Sizes(
         feature_dim=2,

@@ -113,13 +113,16 @@ def test_sample(bpnet, tmp_path: Path) -> None:
     pytest.importorskip("av")
     for name in ("one", "two"):
         status, out, err = bpnet("features", "sample", name, "--videos", "6", "--jobs", "1")
-        assert (status, err) == (0, "")
+        assert status == 0, err
         assert f"data.root={name}" in out
     line = ["one/features.h5", "--annotations", "one/annotations.jsonl"]
     assert bpnet("features", "check", *line)[0] == 0
     assert len(list((tmp_path / "one").rglob("*.mp4"))) == 6
-    for name in ("annotations.jsonl", "features.h5"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    one, two = ((tmp_path / name / "annotations.jsonl").read_text() for name in ("one", "two"))
+    assert one == two
+    with h5py.File("one/features.h5") as mine, h5py.File("two/features.h5") as theirs:
+        assert set(mine) == set(theirs)
+        assert all(np.array_equal(mine[name][:], theirs[name][:]) for name in theirs)
 
 
 @pytest.mark.slow
@@ -128,11 +131,11 @@ def test_extract(bpnet, tmp_path: Path) -> None:
     assert bpnet("features", "sample", "s", "--videos", "3", "--jobs", "1")[0] == 0
     folder = next((tmp_path / "s").rglob("*.mp4")).parent
     status, out, err = bpnet("features", "extract", folder, "again.h5", "--jobs", "1")
-    assert (status, err) == (0, "")
+    assert status == 0, err
     assert out.startswith("3 videos written to again.h5")
     with h5py.File("again.h5") as mine, h5py.File("s/features.h5") as theirs:
         assert set(mine) == set(theirs)
         assert all(np.array_equal(mine[name][:], theirs[name][:]) for name in theirs)
     status, _, err = bpnet("features", "extract", "gone.mp4", "no.h5")
     assert status == 2
-    assert re.match(r"FeatureError: .*gone\.mp4", err)
+    assert re.search(r"(?ms)^FeatureError: .*gone\.mp4", err)

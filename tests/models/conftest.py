@@ -53,6 +53,11 @@ def make_model() -> Callable[..., tuple[BPNet, ModelConfig]]:
             "num_conv_layers": 2,
             "char_dim": 4,
             "num_proposals": 4,
+            # Said here, so that a test of one choice does not move with the defaults.
+            "predictor": "rnn",
+            "fusion": "query_concat",
+            "span_feature": "mean",
+            "score_fusion": 0.0,
         }
         config = ModelConfig(**{**small, **values})
         sizes = Sizes(

@@ -208,7 +208,7 @@ def test_metrics_table(tmp_path, answer):
     ]
     sentences = [text for text in page.texts("td") if text.endswith(".")]
     assert len(sentences) == 5
-    assert "best of the 16 candidates" in sentences[3]
+    assert "best of the 16 candidates" in sentences[4]
 
 
 def test_without_truth_frames_candidates_or_metrics(tmp_path, answer):

@@ -42,9 +42,8 @@ def test_overfits_four_pairs(tmp_path: Path) -> None:
         data__validation_split="train",
         model__dropout=0.0,
         model__hidden_dim=32,
-        model__matching_weight=10.0,
         optim__lr=0.01,
-        trainer__max_epochs=120,
+        trainer__max_epochs=80,
         trainer__validate_every=1000,
         trainer__save_every_steps=1000,
     )
@@ -65,8 +64,8 @@ def test_losses_are_logged_by_name(finished: Path) -> None:
     for line in lines:
         assert set(line) == names | {"step", "epoch", "lr", "seconds"}
         assert all(math.isfinite(line[name]) and line[name] > 0 for name in names)
-        # The weights of the configuration: 1, 5 and 100.
-        parts = line["boundary"] + 5 * line["highlight"] + 100 * line["matching"]
+        # The weights of the configuration: 2, 3 and 10.
+        parts = 2 * line["boundary"] + 3 * line["highlight"] + 10 * line["matching"]
         assert line["total"] == pytest.approx(parts, rel=1e-5)
 
 
