@@ -26,7 +26,7 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
     if config.resume is not None or run_dir.exists():
         # Takes PyTorch, but comes before Hydra writes into the folder: a refused command must
         # leave the run that is there as it is.
-        from bpnet.training.run import find_state
+        from bpnet.training.state import find_state
 
         find_state(config, run_dir)
 

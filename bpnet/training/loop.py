@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +12,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from bpnet.checkpoint import BEST, LAST, Checkpoint, write_atomically
+from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.config import TrainConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.errors import CheckpointError, ConfigError
+from bpnet.errors import CheckpointError
 from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
+from bpnet.training.metrics_log import LossMeans, MetricsLog
 from bpnet.training.optim import build_optimizer, build_schedule
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.types import Batch
 
 log = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
 LOG_EVERY = 10  # steps whose mean losses make one line of metrics.jsonl
 
 
@@ -77,6 +75,7 @@ def fit(
     validate: Callable[[], dict[str, float]] | None,
     make_checkpoint: Callable[[dict[str, Any]], Checkpoint],
     settings: dict[str, Any],
+    annotations: str,
     state: TrainingState | None = None,
 ) -> dict[str, float] | None:
     """Train, writing metrics, checkpoints and the training state into the run folder.
@@ -90,6 +89,7 @@ def fit(
         validate: Metrics of the model on the validation part; None: there is none.
         make_checkpoint: A checkpoint of the model as it is, given what to note of its training.
         settings: The settings that decide the numbers; kept in the training state.
+        annotations: SHA-256 of the queries and moments; kept there too.
         state: Where an earlier run of the same settings stood.
 
     Returns:
@@ -104,7 +104,7 @@ def fit(
     schedule = build_schedule(optimizer, config.optim, total)
     step, best = 0, None
     metrics: dict[str, float] | None = None
-    running = _Running()
+    running = LossMeans()
     if state is not None:
         step, best, metrics = state.step, state.best, state.metrics
         try:
@@ -137,6 +137,7 @@ def fit(
             config=settings,
             running=running.sums,
             metrics=metrics,
+            annotations=annotations,
         ).save(run_dir / STATE)
 
     model.train()
@@ -150,7 +151,7 @@ def fit(
             step += 1
             running.add(losses, step)
             if step % LOG_EVERY == 0 or step == total:
-                means = running.means()
+                means = running.take()
                 lr = schedule.get_last_lr()[0]
                 metrics_log.write({"step": step, "epoch": step / len(batches), "lr": lr, **means})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
@@ -218,84 +219,3 @@ def _note(
     step: int, epoch: int, config: TrainConfig, metrics: dict[str, float] | None
 ) -> dict[str, Any]:
     return {"step": step, "epoch": epoch, "seed": config.seed, "validation": metrics}
-
-
-class _Running:
-    """Sums of the losses since the last line of the log."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-
-    def add(self, losses: dict[str, Tensor], step: int) -> None:
-        values = {name: loss.item() for name, loss in losses.items()}
-        if not all(abs(value) < float("inf") for value in values.values()):
-            raise ConfigError(
-                f"step {step}: loss is not finite ({values}): lower optim.lr, or look for extreme "
-                "values in the features; the last good state is in the run folder"
-            )
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.sums["count"] = self.sums.get("count", 0.0) + 1
-
-    def means(self) -> dict[str, float]:
-        count = self.sums.pop("count")
-        means = {name: value / count for name, value in self.sums.items()}
-        self.sums = {}
-        return means
-
-
-def _write(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
-
-
-class MetricsLog:
-    """``metrics.jsonl`` of a run, and TensorBoard where asked for.
-
-    Args:
-        run_dir: Folder of the run.
-        step: Step at which the run goes on: later lines, of steps that will be done again, go.
-        tensorboard: Whether to write for TensorBoard too.
-
-    Raises:
-        ConfigError: TensorBoard is asked for and not installed.
-    """
-
-    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
-        self.path = run_dir / METRICS
-        kept = []
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line)
-                except ValueError:
-                    pass  # half a line of a killed run; it belongs to a step that is done again
-        text = "".join(f"{line}\n" for line in kept)
-        write_atomically(self.path, lambda part: _write(part, text))
-        self.began = time.monotonic()
-        self.board: Any = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as err:
-                raise ConfigError(
-                    "trainer.tensorboard=true needs `pip install 'bpnet-nlvl[tensorboard]'`"
-                ) from err
-            self.board = SummaryWriter(run_dir, purge_step=step)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one record; it must hold ``step``."""
-        seconds = round(time.monotonic() - self.began, 2)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "seconds": seconds}) + "\n")
-        if self.board is not None:
-            flat = record.get("validation", record)
-            part = "validation" if "validation" in record else "train"
-            for name, value in flat.items():
-                if name != "step":
-                    self.board.add_scalar(f"{part}/{name}", value, record["step"])
-
-    def close(self) -> None:
-        """Finish TensorBoard's file."""
-        if self.board is not None:
-            self.board.close()

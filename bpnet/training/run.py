@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,17 +24,11 @@ from bpnet.evaluation.evaluate import predict, validation_metrics
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.training.loop import fit, num_steps
-from bpnet.training.state import STATE, TrainingState
+from bpnet.training.state import deciding_settings, find_state, keep_best
 from bpnet.types import Annotation
 from bpnet_features import FeatureStore
 
 log = logging.getLogger(__name__)
-
-# Settings that may differ when a run is resumed: they change no number.
-FREE = {
-    "data": ("features", "annotations", "root", "name", "vectors", "vectors_cache"),
-    "trainer": ("eval_batch_size", "num_workers", "device", "save_every_steps", "tensorboard"),
-}
 
 
 def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
@@ -48,21 +44,29 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     Raises:
         BPNetError: A setting or a file is not what it must be, or the folder holds a run already.
     """
-    settings = _deciding_settings(config)
     state = find_state(config, run_dir)
     if state is not None:
         log.info("resuming at step %d", state.step)
+        keep_best(config, run_dir)
     for part in run_dir.glob(".*.part"):  # what a killed run was writing
         part.unlink()
     device = pick_device(config.trainer.device)
     data = config.data
     train_part, validation_part = read_parts(data)
+    digest = _digest([*train_part, *validation_part])
+    if state is not None and state.annotations != digest:
+        raise ConfigError(
+            f"resume={config.resume}: data.annotations={data.annotations!r} holds other queries or "
+            "moments than the run began with; give the same, or begin a new run"
+        )
     vectors = load_vectors(data.vectors, data.vectors_cache) if data.vectors else None
     # With given vectors a word costs nothing to know, so words of other parts are known too; only
     # their vectors are looked up. Learned embeddings exist for what was trained.
-    queries = [a.query for a in [*train_part, *validation_part]]
+    queries = [a.query for a in train_part]
+    if vectors is not None:
+        queries += [a.query for a in validation_part] + _other_queries(data)
     vocabulary, table = build_vocabulary(
-        queries if vectors is None else [*queries, *_other_queries(data)],
+        queries,
         tokenizer=data.tokenizer,
         characters=config.model.characters,
         max_query_tokens=data.max_query_tokens,
@@ -106,7 +110,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
             vocabulary=vocabulary.to_dict(),
             feature_spec=store.spec,
             data=plain(data),
-            training={**note, "bpnet": bpnet.__version__},
+            training={**note, "annotations_sha256": digest, "bpnet": bpnet.__version__},
         )
 
     return fit(
@@ -117,7 +121,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         device=device,
         validate=validate if validation is not None else None,
         make_checkpoint=make_checkpoint,
-        settings=settings,
+        settings=deciding_settings(config),
+        annotations=digest,
         state=state,
     )
 
@@ -156,6 +161,12 @@ def _other_queries(data: DataConfig) -> list[str]:
     return found
 
 
+def _digest(annotations: Sequence[Annotation]) -> str:
+    """A SHA-256 of queries and moments, to know them again."""
+    rows = [dataclasses.astuple(annotation) for annotation in annotations]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def _log_ceiling(annotations: Sequence[Annotation], store: FeatureStore, max_clips: int) -> None:
     """What answers made of whole clips can reach at best on this grid (a sample of 2,000)."""
     step = max(1, len(annotations) // 2000)
@@ -173,64 +184,3 @@ def _log_ceiling(annotations: Sequence[Annotation], store: FeatureStore, max_cli
     log.info(
         "ceiling of this grid: %s", ", ".join(f"{name} {value:.1f}" for name, value in best.items())
     )
-
-
-def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
-    values = plain(config)
-    settings: dict[str, Any] = {
-        name: dict(values[name]) for name in ("data", "model", "optim", "trainer")
-    }
-    for group, names in FREE.items():
-        for name in names:
-            settings[group].pop(name)
-    # As JSON has it, so that the comparison does not see tuples and lists as different.
-    settings["model"]["scaled_iou"] = list(settings["model"]["scaled_iou"])
-    settings["seed"] = config.seed
-    return settings
-
-
-def find_state(config: TrainConfig, run_dir: Path) -> TrainingState | None:
-    """The state to go on from; changes nothing.
-
-    Args:
-        config: The run.
-        run_dir: Its folder, which may be missing.
-
-    Returns:
-        The state, or None for a run that begins.
-
-    Raises:
-        ConfigError: The folder holds a run and ``resume`` is not set, or that run has other
-            settings.
-        CheckpointError: There is no state to resume, or it is damaged.
-    """
-    own = run_dir / STATE
-    if config.resume is None:
-        if own.exists():
-            raise ConfigError(
-                f"run_dir={str(run_dir)!r} holds a run already: give resume=auto to go on with it, "
-                "or another run_dir"
-            )
-        return None
-    source = run_dir if config.resume == "auto" else Path(config.resume)
-    if config.resume == "auto" and not own.exists():
-        return None
-    state = TrainingState.load(source)
-    changed = _differences(state.config, _deciding_settings(config))
-    if changed:
-        raise ConfigError(
-            f"resume={config.resume}: the run has other settings (then != now): "
-            f"{'; '.join(changed)}. Give the same settings, or begin a new run"
-        )
-    return state
-
-
-def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    lines = []
-    for key in sorted(then.keys() | now.keys()):
-        old, new = then.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            lines.append(f"{prefix}{key}: {old!r} != {new!r}")
-    return lines

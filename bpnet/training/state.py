@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bpnet.checkpoint import write_atomically
-from bpnet.errors import CheckpointError
+from bpnet.build import plain
+from bpnet.checkpoint import BEST, write_atomically
+from bpnet.config import TrainConfig
+from bpnet.errors import CheckpointError, ConfigError
 
 STATE = "state.pt"
+
+# Settings that may differ when a run is resumed: they change no number.
+FREE = {
+    "data": ("features", "annotations", "root", "name", "vectors", "vectors_cache"),
+    "trainer": ("eval_batch_size", "num_workers", "device", "save_every_steps", "tensorboard"),
+}
 
 
 @dataclasses.dataclass
@@ -32,6 +41,7 @@ class TrainingState:
         config: The settings that decide the numbers, as plain values.
         running: Sums of the losses since the last line of the log, by name, and ``"count"``.
         metrics: The last validation's, or None.
+        annotations: SHA-256 of the queries and moments.
     """
 
     step: int
@@ -42,7 +52,8 @@ class TrainingState:
     best: float | None
     config: dict[str, Any]
     running: dict[str, float]
-    metrics: dict[str, float] | None = None
+    metrics: dict[str, float] | None
+    annotations: str
 
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all."""
@@ -82,3 +93,85 @@ def restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def deciding_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide a run's numbers, as plain values.
+
+    Args:
+        config: The run.
+
+    Returns:
+        By group; what stands in `FREE` is left out.
+    """
+    values = plain(config)
+    settings: dict[str, Any] = {
+        name: dict(values[name]) for name in ("data", "model", "optim", "trainer")
+    }
+    for group, names in FREE.items():
+        for name in names:
+            settings[group].pop(name)
+    # As JSON has it, so that the comparison does not see tuples and lists as different.
+    settings["model"]["scaled_iou"] = list(settings["model"]["scaled_iou"])
+    settings["seed"] = config.seed
+    return settings
+
+
+def find_state(config: TrainConfig, run_dir: Path) -> TrainingState | None:
+    """The state to go on from; changes nothing.
+
+    Args:
+        config: The run.
+        run_dir: Its folder, which may be missing.
+
+    Returns:
+        The state, or None for a run that begins.
+
+    Raises:
+        ConfigError: The folder holds a run and ``resume`` is not set, or that run has other
+            settings.
+        CheckpointError: There is no state to resume, or it is damaged.
+    """
+    own = run_dir / STATE
+    if config.resume is None:
+        if own.exists():
+            raise ConfigError(
+                f"run_dir={str(run_dir)!r} holds a run already: give resume=auto to go on with it, "
+                "or another run_dir"
+            )
+        return None
+    source = run_dir if config.resume == "auto" else Path(config.resume)
+    if config.resume == "auto" and not own.exists():
+        return None
+    state = TrainingState.load(source)
+    changed = _differences(state.config, deciding_settings(config))
+    if changed:
+        raise ConfigError(
+            f"resume={config.resume}: the run has other settings (then != now): "
+            f"{'; '.join(changed)}. Give the same settings, or begin a new run"
+        )
+    return state
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    lines = []
+    for key in sorted(then.keys() | now.keys()):
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: {old!r} != {new!r}")
+    return lines
+
+
+def keep_best(config: TrainConfig, run_dir: Path) -> None:
+    """Bring the best checkpoint so far along, where a run goes on in another folder.
+
+    Args:
+        config: The run, with ``resume`` set.
+        run_dir: Its folder.
+    """
+    source = run_dir if config.resume in (None, "auto") else Path(str(config.resume))
+    best = (source if source.is_dir() else source.parent) / BEST
+    if best.is_file() and not (run_dir / BEST).exists():
+        shutil.copyfile(best, run_dir / BEST)
