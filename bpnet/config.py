@@ -113,7 +113,7 @@ class ModelConfig:
     num_heads: int = 8
     kernel_size: int = 7
     num_conv_layers: int = 4
-    dropout: float = 0.2
+    dropout: float = 0.1
     word_dim: int = 300
     characters: bool = True
     char_dim: int = 50

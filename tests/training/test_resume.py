@@ -193,6 +193,9 @@ def test_resuming_into_another_folder(
     mine = Checkpoint.load(second / LAST).tensors
     theirs = Checkpoint.load(whole / LAST).tensors
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    # The best so far came along: it may have been of a step before the cut.
+    best, whole_best = Checkpoint.load(second / BEST), Checkpoint.load(whole / BEST)
+    assert best.training == whole_best.training
 
 
 def test_settings_that_change_no_number_may_change(
