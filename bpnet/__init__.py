@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from bpnet.errors import BPNetError
 from bpnet.types import Moment
+from bpnet.version import __version__
 
 if TYPE_CHECKING:
     from bpnet.inference.localizer import Localizer
 
-__version__ = "0.1.0.dev0"
 __all__ = ["BPNetError", "Localizer", "Moment", "__version__"]
 
 

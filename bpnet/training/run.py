@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import bpnet
 from bpnet.build import build_for_training, build_store, pick_device, plain
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
@@ -26,6 +25,7 @@ from bpnet.evaluation.protocols import VSLNET
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import deciding_settings, find_state, keep_best
 from bpnet.types import Annotation
+from bpnet.version import __version__
 from bpnet_features import FeatureStore
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
             vocabulary=vocabulary.to_dict(),
             feature_spec=store.spec,
             data=plain(data),
-            training={**note, "annotations_sha256": digest, "bpnet": bpnet.__version__},
+            training={**note, "annotations_sha256": digest, "bpnet": __version__},
         )
 
     return fit(
