@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -113,6 +114,45 @@ def test_odd_sizes(tmp_path, width, height):
     path = write_video(tmp_path / "odd.mkv", [60, 80], width=width, height=height, codec="ffv1")
     assert next(iter_frames(path))[1].shape == (height, width, 3)
     assert frames_at(path, [0.0], width=10)[0].shape[1] == 10
+
+
+@pytest.mark.parametrize(
+    ("matrix", "bright"),
+    [
+        # Rows (a, b, u), (c, d, v) of the track's matrix: x' = a x + c y, y' = b x + d y.
+        ((0, 1, 0, -1, 0, 0), "top"),  # a phone held upright: turn clockwise
+        ((0, -1, 0, 1, 0, 0), "bottom"),
+        ((-1, 0, 0, 0, -1, 0), "right"),
+    ],
+)
+def test_a_turned_video_stands_upright(tmp_path, matrix, bright):
+    """The left half is white; the file says that it is to be shown turned."""
+    path = tmp_path / "turned.mp4"
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:, :24] = 255
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv444p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", *(value << 16 for value in matrix), 0, 0, 1 << 30)
+    place = content.index(upright, content.index(b"tkhd"))
+    path.write_bytes(content[:place] + turned + content[place + len(upright) :])
+
+    (_, shown), *_ = iter_frames(path)
+    height, width = shown.shape[:2]
+    info = probe(path)
+    assert (info.width, info.height) == (width, height)
+    assert (width, height) == ((48, 32) if bright == "right" else (32, 48))
+    halves = {
+        "top": shown[: height // 2],
+        "bottom": shown[height // 2 :],
+        "left": shown[:, : width // 2],
+        "right": shown[:, width // 2 :],
+    }
+    assert max(halves, key=lambda half: halves[half].mean()) == bright
 
 
 def test_one_frame(tmp_path):
