@@ -9,6 +9,11 @@ from pathlib import Path
 from bpnet.config import DATASETS
 from bpnet.errors import FeatureError
 
+# What counts as a video in a folder; a file that is named itself is always taken for one.
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+)
+
 
 def main(arguments: list[str]) -> None:
     """Run ``bpnet features inspect|check|extract|sample``; see ``--help``."""
@@ -107,9 +112,15 @@ def _extract(args: argparse.Namespace) -> None:
     from bpnet_features.extract import extract_videos
 
     files: list[Path] = []
-    for name in args.videos:
-        path = Path(name)
-        files += sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    for path in map(Path, args.videos):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.is_file())
+        videos = [file for file in inside if file.suffix.lower() in VIDEO_SUFFIXES]
+        if len(videos) < len(inside):
+            print(f"{path}: {len(inside) - len(videos)} files that are no videos are left out")
+        files += videos
     extract_videos(files, args.out, jobs=args.jobs)
     print(f"{len(files)} videos written to {args.out}")
 
