@@ -117,14 +117,14 @@ def carve_validation(
         AnnotationError: There are fewer than two videos to split.
     """
     if not 0 <= fraction < 1:
-        raise ConfigError(f"validation fraction={fraction}: expected a number in [0, 1)")
+        raise ConfigError(f"data.validation_fraction={fraction}: expected a number in [0, 1)")
     if fraction == 0:
         return list(annotations), []
     videos = {annotation.video_id for annotation in annotations}
     if len(videos) < 2:
         raise AnnotationError(
-            f"validation fraction={fraction} of {len(videos)} videos: expected at least 2 videos, "
-            "so that both parts get one; give more videos, or set the fraction to 0"
+            f"data.validation_fraction={fraction} of {len(videos)} videos: expected at least 2, so "
+            "that both parts get one; give more videos, or set it to 0"
         )
     ranked = sorted(videos, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     chosen = set(ranked[: min(max(round(fraction * len(videos)), 1), len(videos) - 1)])
