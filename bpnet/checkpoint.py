@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from bpnet.errors import CheckpointError
 from bpnet_features import FeatureError, FeatureSpec
+from bpnet_features.atomic import write_atomically
 
 FORMAT_NAME = "bpnet-checkpoint"
 FORMAT_VERSION = 1
@@ -114,26 +113,3 @@ def find(path: Path) -> Path:
             return candidate
     expected = f"expected {BEST} or {LAST} in this folder" if path.is_dir() else "no such file"
     raise CheckpointError(f"checkpoint {str(path)!r}: {expected}")
-
-
-def write_atomically(path: Path, write: Callable[[str], None]) -> None:
-    """Let a function write a file beside the final one, then put it in place.
-
-    A process killed at any time leaves the old file or the new one, never a part.
-
-    Args:
-        path: The final file.
-        write: Gets the name of the file to write.
-    """
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(descriptor)
-    try:
-        write(part)
-        with Path(part).open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(part).chmod(0o666 & ~umask)  # mkstemp makes private files
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bpnet.build import build_from_checkpoint, build_store, pick_device
-from bpnet.checkpoint import Checkpoint, write_atomically
+from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, EvaluateConfig, from_dict
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
@@ -25,6 +25,7 @@ from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.models.bpnet import BPNet
 from bpnet.types import Annotation, Batch, Moment
+from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +171,8 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
     out = output_folder(config)
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(prediction.to_dict()) for prediction in predictions]
-    _write_text(out / "predictions.jsonl", "\n".join(lines) + "\n")
-    _write_text(out / "metrics.json", json.dumps(results, indent=1) + "\n")
+    write_text_atomically(out / "predictions.jsonl", "\n".join(lines) + "\n")
+    write_text_atomically(out / "metrics.json", json.dumps(results, indent=1) + "\n")
     return results, predictions
 
 
@@ -236,10 +237,3 @@ def _spans(moments: Sequence[Moment]) -> list[tuple[float, float]]:
 def _targets(predictions: Sequence[Prediction]) -> list[tuple[float, float]]:
     truths = [prediction.annotation for prediction in predictions]
     return [(truth.start_seconds, truth.end_seconds) for truth in truths if truth is not None]
-
-
-def _write_text(path: Path, text: str) -> None:
-    def write(part: str) -> None:
-        Path(part).write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bpnet.evaluation.metrics import tiou
 from bpnet.report.template import PAGE, STYLE
 from bpnet.types import Moment
+from bpnet_features.atomic import write_text_atomically
 
 _MAX_FRAMES, _MAX_PROPOSALS, _MAX_MOMENTS = 12, 12, 5
 _METRIC = re.compile(r"R@(\d+),IoU=([\d.]+)")
@@ -84,12 +85,7 @@ def write_report(
     page = PAGE.format(title=_text(title), style=STYLE, body="\n".join(parts))
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text_atomically(target, page)
 
 
 def _metrics_table(metrics: Mapping[str, Any]) -> str:

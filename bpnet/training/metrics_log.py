@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bpnet.checkpoint import write_atomically
 from bpnet.errors import ConfigError
+from bpnet_features.atomic import write_text_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -53,10 +53,6 @@ class LossMeans:
         return means
 
 
-def _write(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
-
-
 class MetricsLog:
     """``metrics.jsonl`` of a run, and TensorBoard where asked for.
 
@@ -79,8 +75,7 @@ class MetricsLog:
                         kept.append(line)
                 except ValueError:
                     pass  # half a line of a killed run; it belongs to a step that is done again
-        text = "".join(f"{line}\n" for line in kept)
-        write_atomically(self.path, lambda part: _write(part, text))
+        write_text_atomically(self.path, "".join(f"{line}\n" for line in kept))
         self.began = time.monotonic()
         self.board: Any = None
         if tensorboard:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from bpnet.build import plain
-from bpnet.checkpoint import BEST, write_atomically
+from bpnet.checkpoint import BEST
 from bpnet.config import TrainConfig
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet_features.atomic import write_atomically
 
 STATE = "state.pt"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from bpnet_features.atomic import write_atomically, write_text_atomically
 from bpnet_features.errors import FeatureError
 from bpnet_features.video import load_av
 
@@ -148,7 +148,7 @@ def render_sample(
         finally:
             pool.shutdown(cancel_futures=True)
     text = "".join(json.dumps(row) + "\n" for video_rows in rows for row in video_rows)
-    _write_atomically(Path(root) / "annotations.jsonl", lambda part: part.write_text(text, "utf-8"))
+    write_text_atomically(Path(root) / "annotations.jsonl", text)
     return files
 
 
@@ -359,7 +359,7 @@ def _render_file(folder: Path, seed: int, index: int) -> list[dict[str, Any]]:
     """Write one video; returns its rows of the annotation file."""
     video_id = f"sample_{index:04d}"
     encode = partial(_encode, frames=render_frames(seed, index))
-    _write_atomically(folder / f"{video_id}.mp4", encode)
+    write_atomically(folder / f"{video_id}.mp4", encode)
     events, num_frames = plan_video(seed, index)
     rng = np.random.default_rng((seed, index, 2))
     return [
@@ -387,13 +387,3 @@ def _encode(path: Path, frames: npt.NDArray[np.uint8]) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name beside its place, then move it there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

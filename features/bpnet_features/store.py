@@ -6,7 +6,6 @@ The format is described in ``features/README.md``.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from bpnet_features.atomic import part_of, put_in_place
 from bpnet_features.errors import FeatureError, MissingVideoError
 from bpnet_features.grid import ClipGrid
 from bpnet_features.spec import FeatureSpec
@@ -278,11 +278,7 @@ class FeatureWriter:
         if not self.path.parent.is_dir():
             raise FeatureError(f"folder {str(self.path.parent)!r}: no such folder; create it first")
         self._dtype = np.dtype(dtype)
-        descriptor, name = tempfile.mkstemp(
-            dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part"
-        )
-        os.close(descriptor)
-        self._part = Path(name)
+        self._part = part_of(self.path)
         self._file = h5py.File(self._part, "w")
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["format_version"] = FORMAT_VERSION
@@ -339,20 +335,11 @@ class FeatureWriter:
     def close(self) -> None:
         """Finish the file and put it in its place; where that fails, nothing is left behind."""
         try:
-            self._finish()
+            self._file.close()
+            put_in_place(self._part, self.path)
         except BaseException:
             self.discard()
             raise
-
-    def _finish(self) -> None:
-        self._file.close()
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a store is an ordinary one.
-        umask = os.umask(0)
-        os.umask(umask)
-        self._part.chmod(0o666 & ~umask)
-        self._part.replace(self.path)
 
     def discard(self) -> None:
         """Give up: nothing is left behind, and what stood under the path stays."""
