@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from bpnet.errors import CheckpointError, FeatureError
+from bpnet.errors import CheckpointError, ConfigError, FeatureError
 
 
 def main(arguments: list[str]) -> None:
@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
             f"video {args.video!r}: no such file; for the id of a video in a feature store give "
             "--features"
         )
+    if args.top < 1:
+        raise ConfigError(f"top={args.top}: expected an integer >= 1")
 
     from bpnet.inference.localizer import Localizer
 
@@ -43,7 +45,8 @@ def main(arguments: list[str]) -> None:
         video = localizer.open_video(args.video)
     else:
         video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
-    answers = video.localize(args.queries, top=args.top)
+    predictions = video.predict(args.queries)
+    answers = [prediction.moments[: args.top] for prediction in predictions]
     if args.json:
         print(json.dumps([[moment.to_dict() for moment in moments] for moments in answers]))
     else:
@@ -58,7 +61,7 @@ def main(arguments: list[str]) -> None:
         file = Path(args.video) if args.features is None else None
         drawn = [
             answer_of(prediction, query, Path(args.video).stem, video.duration_seconds, file)
-            for prediction, query in zip(video.predict(args.queries), args.queries, strict=True)
+            for prediction, query in zip(predictions, args.queries, strict=True)
         ]
         write_report(args.report, drawn, title=f"Moments of {Path(args.video).name}", metrics=None)
 

@@ -89,9 +89,9 @@ def extract_video(
         FeatureError: The spec is another one, or the file cannot be read (see `video.probe`).
     """
     _check_spec(spec)
-    duration = probe(path).duration_seconds
+    info = probe(path)
     assert spec.fps is not None
-    frames = frames_at_rate(path, spec.fps, SIZE, SIZE)
+    frames = frames_at_rate(info, spec.fps, SIZE, SIZE)
     blocks = []
     before: npt.NDArray[np.uint8] | None = None
     while block := list(itertools.islice(frames, BLOCK_CLIPS * CLIP_FRAMES)):
@@ -100,7 +100,7 @@ def extract_video(
         pixels = np.stack([block[0] if before is None else before, *block])
         blocks.append(clip_features(pixels))
         before = block[-1]
-    return np.concatenate(blocks), duration
+    return np.concatenate(blocks), info.duration_seconds
 
 
 def extract_videos(

@@ -117,14 +117,14 @@ def iter_frames(
 
 
 def frames_at_rate(
-    path: str | os.PathLike[str], fps: float, width: int, height: int
+    video: VideoInfo | str | os.PathLike[str], fps: float, width: int, height: int
 ) -> Iterator[Image]:
     """Frames at the regular times ``k / fps``: for each the frame that lies nearest in time.
 
     Only frames that are used are scaled and converted, which is most of the cost.
 
     Args:
-        path: The file.
+        video: The file, or what `probe` said of it.
         fps: Frames a second to give, whatever the rate of the file.
         width: Scale to this width.
         height: Scale to this height.
@@ -135,7 +135,7 @@ def frames_at_rate(
     Raises:
         FeatureError: As `iter_frames`, or the picture ends long before the stated duration.
     """
-    info = probe(path)
+    info = video if isinstance(video, VideoInfo) else probe(video)
     count = max(1, round(info.duration_seconds * fps))
     to_image = _Scaler(width, height)
     given = 0
