@@ -65,9 +65,7 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
     program = "bpnet" if completes else f"bpnet {config_name}"
     # Hydra's parser takes overrides in one piece only: `seed=1,2 --multirun optim.lr=1,2` fails.
     sys.argv = [program, *sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))]
-    # hydra 1.4 knows no other behaviour and warns of the argument; 1.3 needs it.
-    options = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
-    hydra.main(config_path=path, config_name=config_name, **options)(main)()
+    hydra.main(config_path=path, config_name=config_name, **_version())(main)()
 
 
 def fail(error: BPNetError) -> None:
@@ -104,6 +102,7 @@ def _compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any
 
 
 def _version() -> dict[str, str]:
+    # hydra 1.4 knows no other behaviour and warns of the argument; 1.3 needs it.
     return {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
 
 

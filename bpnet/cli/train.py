@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
 
 def _check(values: dict[str, Any], run_dir: Path) -> None:
     config = from_dict(TrainConfig, values)
-    check_data_files(config.data)
+    _check_data_files(config.data)
     if config.resume and config.resume != "auto" and not Path(config.resume).exists():
         raise CheckpointError(f"resume={config.resume!r}: no such file or folder")
     if config.resume is not None or run_dir.exists():
@@ -31,24 +31,13 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
         find_state(config, run_dir)
 
 
-def check_data_files(data: DataConfig, splits: tuple[str, ...] | None = None) -> None:
-    """Make sure that the files of a data config are there, without heavy imports.
-
-    Args:
-        data: The data config.
-        splits: Parts that are needed; None: those of training.
-
-    Raises:
-        ConfigError: The feature file or the vectors are missing.
-        AnnotationError: An annotation file is missing.
-    """
+def _check_data_files(data: DataConfig) -> None:
+    """Make sure that the files that training reads are there, without heavy imports."""
     from bpnet.data.annotations import check_files
 
-    if splits is None:
-        splits = (data.train_split, *filter(None, [data.validation_split]))
     if not Path(data.features).is_file():
         raise ConfigError(f"data.features={data.features!r}: no such file")
-    for split in splits:
+    for split in filter(None, [data.train_split, data.validation_split]):
         check_files(data.dataset, data.annotations, split)
     vectors = data.vectors
     if vectors is not None and ("/" in vectors or vectors.endswith((".txt", ".vec", ".gz"))):

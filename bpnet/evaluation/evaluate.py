@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bpnet.build import build_from_checkpoint, build_store, pick_device
+from bpnet.build import build_from_checkpoint, build_store, pick_device, plain
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, EvaluateConfig, from_dict
 from bpnet.data.annotations import read_annotations
@@ -20,7 +20,7 @@ from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.errors import AnnotationError
 from bpnet.evaluation.blind import blind_rows
-from bpnet.evaluation.metrics import localization_metrics, oracle_recall
+from bpnet.evaluation.metrics import best_of_all, localization_metrics, oracle_recall
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.models.bpnet import BPNet
@@ -165,7 +165,7 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
         },
         **all_metrics(predictions, _train_part(data), rules),
         "dataset": data.dataset,
-        "feature_spec": json.loads(store.spec.to_json()),
+        "feature_spec": plain(store.spec),
         "checkpoint": checkpoint.training,
     }
     out = output_folder(config)
@@ -195,12 +195,7 @@ def format_table(results: dict[str, Any]) -> str:
         Lines, without a final line break.
     """
     columns = list(results["metrics"])
-    largest = max(int(name.split(",")[0][2:]) for name in results["oracle_recall"])
-    oracle = {
-        name.replace(f"R@{largest},", "R@1,"): value
-        for name, value in results["oracle_recall"].items()
-        if name.startswith(f"R@{largest},")
-    }
+    largest, oracle = best_of_all(results["oracle_recall"])
     rows = {
         "two stages": results["metrics"],
         "stage one alone": results["stage_one"],

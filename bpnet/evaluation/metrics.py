@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ Array = npt.NDArray[np.float64]
 
 RANKS = (1, 5)
 THRESHOLDS = (0.3, 0.5, 0.7)
+_RECALL = re.compile(r"R@(\d+),IoU=([\d.]+)")
 
 
 def tiou(predicted: npt.ArrayLike, target: npt.ArrayLike) -> Array:
@@ -121,6 +123,22 @@ def oracle_recall(
     if ks is None:
         ks = sorted({1, 5, max([5, *(len(np.asarray(spans)) for spans in proposals)])})
     return _recalls(_ranked_overlaps(proposals, targets, max(ks)), protocol, ks, thresholds)
+
+
+def best_of_all(oracle: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """The oracle row for the largest k, which stands in a table under the names of R@1.
+
+    Args:
+        oracle: What `oracle_recall` gave; may be empty.
+
+    Returns:
+        The largest k, 0 where there is none, and its values as ``"R@1,IoU=m"``.
+    """
+    found = [(match, value) for name, value in oracle.items() if (match := _RECALL.fullmatch(name))]
+    largest = max((int(match[1]) for match, _ in found), default=0)
+    return largest, {
+        f"R@1,IoU={match[2]}": value for match, value in found if int(match[1]) == largest
+    }
 
 
 def _recalls(

@@ -7,7 +7,6 @@ import dataclasses
 import html
 import itertools
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bpnet.evaluation.metrics import tiou
+from bpnet.evaluation.metrics import best_of_all, tiou
 from bpnet.report.template import PAGE, STYLE
 from bpnet.types import Moment
 from bpnet_features.atomic import write_text_atomically
 
 _MAX_FRAMES, _MAX_PROPOSALS, _MAX_MOMENTS = 12, 12, 5
-_METRIC = re.compile(r"R@(\d+),IoU=([\d.]+)")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,12 +88,7 @@ def write_report(
 
 def _metrics_table(metrics: Mapping[str, Any]) -> str:
     """The rows that stand beside every result, each with a sentence that says what it is."""
-    oracle = [
-        (int(match[1]), match[2], value)
-        for name, value in (metrics.get("oracle_recall") or {}).items()
-        if (match := _METRIC.fullmatch(name))
-    ]
-    largest = max((count for count, _, _ in oracle), default=0)
+    largest, oracle = best_of_all(metrics.get("oracle_recall") or {})
     rows: list[tuple[str, Mapping[str, float] | None, str]] = [
         (
             "Two-stage",
@@ -119,7 +112,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
         ),
         (
             "Oracle",
-            {f"R@1,IoU={m}": value for count, m, value in oracle if count == largest},
+            oracle,
             f"Always the best of the {largest} candidates: the most that stage two could reach.",
         ),
     ]

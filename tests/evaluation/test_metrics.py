@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.errors import AnnotationError
-from bpnet.evaluation.metrics import localization_metrics, oracle_recall, suppress, tiou
+from bpnet.evaluation.metrics import (
+    best_of_all,
+    localization_metrics,
+    oracle_recall,
+    suppress,
+    tiou,
+)
 from bpnet.evaluation.protocols import VSLNET
 
 whole_intervals = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(
@@ -162,3 +168,9 @@ def test_an_impossible_moment_is_an_error_and_not_a_miss(bad):
         localization_metrics([[(0.0, 1.0)], [(0.0, 1.0), bad]], [(0.0, 1.0)] * 2, VSLNET)
     with pytest.raises(AnnotationError, match="target of query number 0"):
         localization_metrics([[(0.0, 1.0)]], [bad], VSLNET)
+
+
+def test_the_oracle_row_takes_the_largest_k() -> None:
+    oracle = {"R@5,IoU=0.5": 50.0, "R@16,IoU=0.5": 80.0, "R@16,IoU=0.7": 60.0, "R@1,IoU=0.7": 9.0}
+    assert best_of_all(oracle) == (16, {"R@1,IoU=0.5": 80.0, "R@1,IoU=0.7": 60.0})
+    assert best_of_all({}) == (0, {})
