@@ -31,8 +31,33 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
+class Saliency:
+    """How well some clips of a video fit its query, as people judged them (QVHighlights).
+
+    Attributes:
+        clip_ids: Indices of the judged clips (n), each ``clip_seconds`` long, from the beginning of
+            the video; all others count as not relevant.
+        scores: What each annotator gave to each clip (n, annotators): 0 (very bad) to 4 (very
+            good).
+        clip_seconds: Length of a clip.
+    """
+
+    clip_ids: tuple[int, ...]
+    scores: tuple[tuple[int, ...], ...]
+    clip_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        same = len(self.clip_ids) == len(self.scores) > 0
+        if not (same and len({len(scores) for scores in self.scores}) == 1):
+            raise AnnotationError(
+                f"saliency: {len(self.clip_ids)} clips and {len(self.scores)} rows of scores: "
+                "expected as many rows as clips, at least one, all of one length"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Annotation:
-    """One sentence about one video, and the moment that it describes.
+    """One sentence about one video, and the moment, or moments, that it describes.
 
     Attributes:
         qid: Id of the query, unique in its file.
@@ -42,6 +67,9 @@ class Annotation:
         end_seconds: End of the moment, > start_seconds and <= duration_seconds.
         duration_seconds: Length of the video.
         split: Name of the part that it belongs to, such as ``"train"``.
+        other_moments: Further moments that the sentence describes, in seconds, within the video;
+            only QVHighlights and files of its form have them.
+        saliency: Scores of single clips, where the dataset has them.
     """
 
     qid: str
@@ -51,17 +79,25 @@ class Annotation:
     end_seconds: float
     duration_seconds: float
     split: str
+    other_moments: tuple[tuple[float, float], ...] = ()
+    saliency: Saliency | None = None
 
     def __post_init__(self) -> None:
-        times = (self.start_seconds, self.end_seconds, self.duration_seconds)
-        inside = 0 <= self.start_seconds < self.end_seconds <= self.duration_seconds
-        if not (all(math.isfinite(time) for time in times) and inside):
-            raise AnnotationError(
-                f"query {self.qid!r}: moment {self.start_seconds} to {self.end_seconds} s of a "
-                f"video of {self.duration_seconds} s: expected 0 <= start < end <= duration"
-            )
+        for start, end in self.moments:
+            times = (start, end, self.duration_seconds)
+            inside = 0 <= start < end <= self.duration_seconds
+            if not (all(math.isfinite(time) for time in times) and inside):
+                raise AnnotationError(
+                    f"query {self.qid!r}: moment {start} to {end} s of a video of "
+                    f"{self.duration_seconds} s: expected 0 <= start < end <= duration"
+                )
         if not self.query.strip():
             raise AnnotationError(f"query {self.qid!r}: empty sentence")
+
+    @property
+    def moments(self) -> tuple[tuple[float, float], ...]:
+        """All moments in seconds, the first one first."""
+        return ((self.start_seconds, self.end_seconds), *self.other_moments)
 
 
 @dataclasses.dataclass(frozen=True)
