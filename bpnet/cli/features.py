@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bpnet.cli import convert
 from bpnet.config import DATASETS
-from bpnet.errors import FeatureError
+
+if TYPE_CHECKING:
+    from bpnet_features import FeatureSource
 
 # What counts as a video in a folder; a file that is named itself is always taken for one.
 VIDEO_SUFFIXES = frozenset(
@@ -16,16 +20,15 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def main(arguments: list[str]) -> None:
-    """Run ``bpnet features inspect|check|extract|sample``; see ``--help``."""
+    """Run ``bpnet features inspect|check|convert|extract|sample``; see ``--help``."""
     parser = argparse.ArgumentParser(prog="bpnet features", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("inspect", help="say what a feature file holds")
-    add.add_argument("file")
-    _add_spec_options(add)
+    _add_source_options(add)
     add.set_defaults(run=_inspect)
 
     add = commands.add_parser("check", help="does a feature file cover an annotation file?")
-    add.add_argument("file")
+    _add_source_options(add)
     add.add_argument("--annotations", required=True, help="folder or file of the dataset")
     add.add_argument(
         "--dataset",
@@ -34,8 +37,9 @@ def main(arguments: list[str]) -> None:
         help="how to read the annotations (jsonl)",
     )
     add.add_argument("--split", action="append", help="part to check; again for more (all found)")
-    _add_spec_options(add)
     add.set_defaults(run=_check)
+
+    convert.add_parser(commands)
 
     add = commands.add_parser("extract", help="video files -> feature file, backbone `grid`")
     add.add_argument("videos", nargs="+", help="video files, or folders of them")
@@ -54,32 +58,45 @@ def main(arguments: list[str]) -> None:
     args.run(args)
 
 
-def _add_spec_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", help="for a plain file: how its features were made")
-    parser.add_argument("--feature-dim", type=int, help="for a plain file: their width")
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="feature file, or file or folder of a published release")
+    parser.add_argument(
+        "--layout", default="auto", metavar="NAME", help="layout or release (auto: look inside)"
+    )
+    parser.add_argument(
+        "--streams", metavar="A,B", help="files or folders below FILE, joined in this order"
+    )
+    parser.add_argument(
+        "--normalise",
+        default="none",
+        choices=("none", "l2"),
+        help="what is done to each clip of each stream before they are joined (none)",
+    )
+    parser.add_argument(
+        "--backbone", metavar="NAME", help="extractor, where neither file nor release says"
+    )
+    parser.add_argument(
+        "--seconds-per-clip", type=float, metavar="S", help="time base, where none is known"
+    )
 
 
-def _store(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # h5py is imported late
-    from bpnet_features import FeatureSpec, FeatureStore
+def _source(args: argparse.Namespace) -> FeatureSource:
+    from bpnet_features import open_features
 
-    spec = None
-    if args.feature_dim is not None:
-        spec = FeatureSpec(args.backbone or "unknown", args.feature_dim)
-    try:
-        return FeatureStore(args.file, spec)
-    except FeatureError as err:
-        if "carries no feature spec" in str(err):
-            raise FeatureError(
-                f"feature file {args.file!r} carries no feature spec: give --feature-dim (and "
-                "--backbone)"
-            ) from err
-        raise
+    given = {"backbone": args.backbone, "seconds_per_clip": args.seconds_per_clip}
+    return open_features(
+        args.file,
+        layout=args.layout,
+        streams=args.streams.split(",") if args.streams else (),
+        normalise=args.normalise,
+        spec={name: value for name, value in given.items() if value is not None},
+    )
 
 
 def _inspect(args: argparse.Namespace) -> None:
     from bpnet_features.check import inspect
 
-    print("\n".join(inspect(_store(args)).lines()))
+    print("\n".join(inspect(_source(args)).lines()))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -87,7 +104,7 @@ def _check(args: argparse.Namespace) -> None:
     from bpnet.errors import AnnotationError
     from bpnet_features.check import check
 
-    store = _store(args)
+    source = _source(args)
     wanted: dict[str, float | None] = {}
     found = []
     for split in args.split or ("train", "val", "val_1", "val_2", "test"):
@@ -102,8 +119,8 @@ def _check(args: argparse.Namespace) -> None:
         wanted |= {a.video_id: a.duration_seconds for a in annotations}
     if not found:
         read_annotations(args.dataset, args.annotations, "train")  # raises
-    coverage = check(store, wanted)
-    print("\n".join(coverage.lines()))
+    coverage = check(source, wanted)
+    print("\n".join([*source.notes, *coverage.lines()]))
     if not coverage.ok:
         raise SystemExit(1)
 

@@ -1,6 +1,6 @@
-"""What is in a feature store, and does it cover what an annotation file needs?
+"""What do features hold, and do they cover what an annotation file needs?
 
-NumPy and h5py only; memory does not grow with the arrays of the file.
+Memory does not grow with the number of videos, whatever the layout.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
-import numpy as np
-
-from bpnet_features.errors import FeatureError, MissingVideoError
+from bpnet_features.errors import FeatureError
+from bpnet_features.ids import shared_id
+from bpnet_features.source import FeatureSource, entry_grid
 from bpnet_features.spec import FeatureSpec
-from bpnet_features.store import FeatureStore
+from bpnet_features.timebase import time_fault
 
-MIN_TOLERANCE_SECONDS = 0.1
 NUM_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class StoreSummary:
+class Summary:
     """What `inspect` found.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
+        layout: Name of its layout.
+        notes: What was recognised, and why.
         spec: How the features were made.
-        is_plain: Whether the file carries no spec of its own.
         num_videos: Entries of the file.
         num_odd: Entries among them that are not one array (T, C); the other numbers leave them out.
         clips: Smallest, median and largest number of clips; (0, 0, 0) in an empty file.
@@ -39,12 +38,13 @@ class StoreSummary:
         widths: Widths C that occur.
         duration_seconds: Length of all videos whose length the file says.
         num_unknown_durations: Videos whose length it does not say.
-        num_bytes: Size of the file.
+        num_bytes: Size of the file, or of all files in the folder.
     """
 
     path: str
+    layout: str
+    notes: tuple[str, ...]
     spec: FeatureSpec
-    is_plain: bool
     num_videos: int
     num_odd: int
     clips: tuple[int, float, int]
@@ -64,8 +64,8 @@ class StoreSummary:
         }
         low, median, high = self.clips
         lines = [
-            f"{self.path} ({self.num_bytes / 1e6:.1f} MB, "
-            + ("plain HDF5, spec as given)" if self.is_plain else "bpnet-features)"),
+            f"{self.path} ({self.num_bytes / 1e6:.1f} MB)",
+            *self.notes,
             "spec: " + ", ".join(f"{name}={value}" for name, value in known.items()),
             f"{self.num_videos} videos, {self.num_clips} clips "
             f"(per video {low} to {high}, median {median:g})",
@@ -115,11 +115,11 @@ class CheckReport:
         return lines
 
 
-def inspect(store: FeatureStore) -> StoreSummary:
-    """Sum up a store from shapes and attributes; no array is read.
+def inspect(source: FeatureSource) -> Summary:
+    """Sum up features by what their files say; no numbers are read where the layout allows it.
 
     Args:
-        store: The open store.
+        source: The open features.
 
     Returns:
         The summary.
@@ -129,25 +129,23 @@ def inspect(store: FeatureStore) -> StoreSummary:
     widths: set[int] = set()
     durations: list[float] = []
     num_odd = 0
-    video_ids = store.video_ids()
+    video_ids = source.video_ids()
     for video_id in video_ids:
         try:
-            dataset = store.dataset(video_id)
+            entry = source.entry(video_id)
         except FeatureError:
             num_odd += 1
             continue
-        if dataset.ndim != 2:
-            num_odd += 1
-            continue
-        counts.append(dataset.shape[0])
-        widths.add(dataset.shape[1])
-        dtypes.add(str(dataset.dtype))
-        if (duration := store.duration_seconds(video_id)) is not None:
-            durations.append(duration)
-    return StoreSummary(
-        path=str(store.path),
-        spec=store.spec,
-        is_plain=store.is_plain,
+        counts.append(entry.num_clips)
+        widths.add(entry.feature_dim)
+        dtypes.add(entry.dtype)
+        if entry.duration_seconds is not None:
+            durations.append(entry.duration_seconds)
+    return Summary(
+        path=str(source.path),
+        layout=source.layout,
+        notes=source.notes,
+        spec=source.spec,
         num_videos=len(video_ids),
         num_odd=num_odd,
         clips=(min(counts), statistics.median(counts), max(counts)) if counts else (0, 0, 0),
@@ -156,20 +154,23 @@ def inspect(store: FeatureStore) -> StoreSummary:
         widths=tuple(sorted(widths)),
         duration_seconds=math.fsum(durations),
         num_unknown_durations=len(counts) - len(durations),
-        num_bytes=Path(store.path).stat().st_size,
+        num_bytes=_num_bytes(source.path),
     )
 
 
-def check(store: FeatureStore, wanted: Mapping[str, float | None]) -> CheckReport:
+def _num_bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def check(source: FeatureSource, wanted: Mapping[str, float | None]) -> CheckReport:
     """Look for everything that would stop a run, one video in memory at a time.
 
-    The durations of the store and of the annotations may differ by one clip stride, and by
-    `MIN_TOLERANCE_SECONDS` in any case. Where a plain file says no duration but its spec a stride,
-    the time that its clips cover takes the place of the duration; it may fall short by the length
-    of a clip beyond its stride as well, because extractors leave an incomplete last clip out.
+    What the durations of the features and of the annotations may differ by, says
+    `timebase.time_fault`.
 
     Args:
-        store: The open store.
+        source: The open features.
         wanted: Durations in seconds by video id, from the annotations; None where not known.
 
     Returns:
@@ -178,76 +179,27 @@ def check(store: FeatureStore, wanted: Mapping[str, float | None]) -> CheckRepor
     faults: defaultdict[str, list[str]] = defaultdict(list)
     found = set()
     for video_id, duration in wanted.items():
-        try:
-            dataset = store.dataset(video_id)
-        except MissingVideoError:
+        if video_id not in source:
             faults["missing"].append(repr(video_id))
             continue
+        found.add(shared_id(video_id))
+        where = f"video {video_id!r} in {source.path}"
+        try:
+            entry = source.entry(video_id)
+            source.read_clips(video_id)
+            entry_grid(entry, source.spec, duration, where)
         except FeatureError as err:
-            faults["not one array"].append(str(err))
-            found.add(video_id)
+            faults[err.kind].append(f"{video_id!r}: {str(err).removeprefix(f'{where}: ')}")
             continue
-        found.add(dataset.name)
-        fault = _array_fault(dataset, store.spec.feature_dim) or _time_fault(
-            store, video_id, dataset, duration
-        )
+        fault = time_fault(entry, source.spec, duration)
         if fault is not None:
-            faults[fault[0]].append(f"{video_id!r}: {fault[1]}")
+            faults["durations disagree"].append(f"{video_id!r}: {fault}")
     return CheckReport(
-        path=str(store.path),
+        path=str(source.path),
         num_wanted=len(wanted),
-        num_unwanted=len(store) - len(found),
+        num_unwanted=len(source) - len(found),
         faults={kind: tuple(lines) for kind, lines in faults.items()},
     )
-
-
-def _array_fault(dataset: h5py.Dataset, feature_dim: int) -> tuple[str, str] | None:
-    """Kind and text of what is wrong with the numbers, if anything."""
-    if dataset.ndim != 2 or dataset.dtype.kind != "f":
-        return "wrong type", f"{dataset.dtype} of shape {dataset.shape}: expected floats (T, C)"
-    if dataset.shape[1] != feature_dim:
-        return "wrong width", f"{dataset.shape[1]}: the feature spec says {feature_dim}"
-    if dataset.shape[0] == 0:
-        return "zero clips", "extract this video again"
-    try:
-        finite = np.isfinite(dataset[:]).all(axis=1)
-    except OSError as err:
-        return "damaged data", str(err)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
-        return "NaN or infinite", f"{len(bad)} of {len(finite)} clips, first in clip {bad[0]}"
-    return None
-
-
-def _time_fault(
-    store: FeatureStore, video_id: str, dataset: h5py.Dataset, duration: float | None
-) -> tuple[str, str] | None:
-    """Kind and text of what is wrong with the times, if anything."""
-    try:
-        store.grid(video_id, duration)
-    except FeatureError as err:
-        return "wrong time base", str(err).removeprefix(f"video {video_id!r} in {store.path}: ")
-    if duration is None:
-        return None
-    spec, num_clips = store.spec, dataset.shape[0]
-    stored = store.duration_seconds(video_id)
-    stride = dataset.attrs.get("stride_seconds", spec.stride_seconds)
-    tolerance = 0.0
-    if stored is None:
-        if stride is None:
-            return None
-        stored = num_clips * stride
-        if spec.fps is not None and spec.clip_length_frames is not None:
-            tolerance = max(0.0, spec.clip_length_frames / spec.fps - stride)
-    elif stride is None:
-        stride = stored / num_clips
-    tolerance += max(MIN_TOLERANCE_SECONDS, stride)
-    if abs(stored - duration) > tolerance:
-        return "durations disagree", (
-            f"{stored:.2f} s in the store, {duration:.2f} s in the annotations: "
-            f"more than {tolerance:.2f} s apart"
-        )
-    return None
 
 
 def _joined(values: tuple[object, ...]) -> str:

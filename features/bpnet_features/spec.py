@@ -52,8 +52,10 @@ class FeatureSpec:
             raise FeatureError(f"feature spec: feature_dim={self.feature_dim}: expected >= 1")
         for name in ("fps", "clip_length_frames", "clip_stride_frames", "seconds_per_clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise FeatureError(f"feature spec: {name}={value}: expected a number > 0, or null")
+            if value is not None and not 1e-9 <= value <= 1e9:
+                raise FeatureError(
+                    f"feature spec: {name}={value}: expected a number > 0 (1e-9 to 1e9), or null"
+                )
 
     @property
     def stride_seconds(self) -> float | None:
@@ -108,6 +110,13 @@ class FeatureSpec:
         missing = [name for name in ("backbone", "feature_dim") if values.get(name) is None]
         if missing:
             raise FeatureError(f"feature spec: {missing} missing ({where}): give at least these")
+        for name, value in values.items():
+            parts = value if name == "streams" and isinstance(value, list | tuple) else [value]
+            if not all(part is None or isinstance(part, str | int | float) for part in parts):
+                raise FeatureError(
+                    f"feature spec: {name} holds a {type(value).__name__} ({where}): expected a "
+                    "text or number, for streams a list of texts"
+                )
         try:
             return cls(**values)
         except TypeError as err:
@@ -118,7 +127,7 @@ class FeatureSpec:
         """Read what `to_json` wrote; raises `FeatureError` where it is damaged."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as err:
+        except (ValueError, RecursionError) as err:
             raise FeatureError(f"feature spec: not JSON ({where}): {err}") from err
         if not isinstance(values, dict):
             raise FeatureError(f"feature spec: {text!r} ({where}): expected a JSON object")

@@ -46,20 +46,49 @@ def test_check_finds_nan_and_empty_videos(bpnet, tmp_path: Path) -> None:
         for name in ("nan", "empty", "wide"):
             row = {"qid": name, "video_id": name, "query": "spins", "split": "test"}
             file.write(json.dumps(row | {"start": 0, "end": 1, "duration": 2}) + "\n")
-    line = ["plain.h5", "--annotations", "a.jsonl", "--feature-dim", "3"]
+    line = ["plain.h5", "--annotations", "a.jsonl", "--backbone", "tiny"]
     status, out, err = bpnet("features", "check", *line)
     assert (status, err) == (1, "")
     for name in ("nan", "empty", "wide"):
         assert name in out
 
 
-def test_a_plain_file_needs_its_width(bpnet, tmp_path: Path) -> None:
+def test_a_plain_file_needs_its_backbone(bpnet, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["a"] = np.zeros((4, 3), dtype=np.float32)
     status, out, err = bpnet("features", "inspect", "plain.h5")
     assert (status, out) == (2, "")
-    assert err.startswith("FeatureError: feature file 'plain.h5' carries no feature spec: give --f")
-    assert bpnet("features", "inspect", "plain.h5", "--feature-dim", "3")[0] == 0
+    assert re.match(r"FeatureError: features 'plain\.h5': nothing says.*\(--backbone\)\n", err)
+    line = ["plain.h5", "--backbone", "tiny", "--seconds-per-clip", "2"]
+    status, out, err = bpnet("features", "inspect", *line)
+    assert (status, err) == (0, "")
+    for part in ("layout hdf5: an HDF5 file, ", "backbone=tiny", "seconds_per_clip=2.0", "width 3"):
+        assert part in out
+
+
+def test_streams_of_a_release(bpnet, tmp_path: Path) -> None:
+    video_id = "NUsG9BgSes0_210.0_360.0"
+    for stream, width in (("slowfast_features", 2304), ("clip_features", 512)):
+        (tmp_path / stream).mkdir()
+        np.savez(tmp_path / stream / f"{video_id}.npz", features=np.ones((4, width), np.float16))
+    line = [".", "--layout", "moment-detr", "--streams", "slowfast_features,clip_features"]
+    line += ["--normalise", "l2"]
+    status, out, err = bpnet("features", "inspect", *line)
+    assert (status, err) == (0, "")
+    for part in ("1 videos", "width 2816", "normalisation=l2", "streams=('slowfast', 'clip')"):
+        assert part in out
+    with (tmp_path / "a.jsonl").open("w") as file:
+        row = {"qid": "1", "video_id": video_id, "query": "spins", "split": "test"}
+        file.write(json.dumps(row | {"start": 0, "end": 1, "duration": 8}) + "\n")
+    status, out, err = bpnet("features", "check", *line, "--annotations", "a.jsonl")
+    assert (status, err) == (0, "")
+    assert "slowfast_features: release moment-detr-slowfast" in out
+
+
+def test_an_unknown_layout(bpnet, tmp_path: Path) -> None:
+    status, _, err = bpnet("features", "inspect", tmp_path, "--layout", "moment-deter")
+    assert status == 2
+    assert "did you mean 'moment-detr'" in err
 
 
 @pytest.mark.parametrize(
@@ -72,7 +101,7 @@ def test_a_plain_file_needs_its_width(bpnet, tmp_path: Path) -> None:
             "AnnotationError: .*'dev': it has .*'train': 16",
         ),
         (
-            ["{h5}", "--annotations", ".", "--dataset", "tacos"],
+            ["{h5}", "--annotations", ".", "--dataset", "tacos_2dtan"],
             "AnnotationError: annotation folder",
         ),
     ],

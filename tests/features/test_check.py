@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from bpnet_features import FeatureSpec, FeatureStore, FeatureWriter
+from bpnet_features import FeatureSource, FeatureSpec, FeatureStore, FeatureWriter, open_features
 from bpnet_features.check import check, inspect
 
 SPEC = FeatureSpec(backbone="tiny", feature_dim=3)
+
+
+def plain(path: Path, **spec: object) -> FeatureSource:
+    """A file of another project, 3 wide."""
+    return open_features(path, layout="hdf5", spec={"backbone": "tiny", "feature_dim": 3, **spec})
 
 
 def test_inspect(tiny_store: Path) -> None:
@@ -43,11 +47,17 @@ def test_inspect_of_a_mixed_plain_file(tmp_path: Path) -> None:
         file["b"] = np.ones((5, 4), np.float64)
         file["c"] = np.ones((1, 2, 3))
         file.create_group("d")
-    summary = inspect(FeatureStore(tmp_path / "f.h5", SPEC))
+    summary = inspect(plain(tmp_path / "f.h5"))
     assert (summary.num_videos, summary.num_odd, summary.num_unknown_durations) == (4, 2, 2)
     assert summary.clips == (2, 3.5, 5)
     text = "\n".join(summary.lines())
-    for part in ("plain", "width 3, 4", "float16, float64", "2 entries", "2 videos of unknown"):
+    for part in (
+        "layout hdf5",
+        "width 3, 4",
+        "float16, float64",
+        "2 entries",
+        "2 videos of unknown",
+    ):
         assert part in text
 
 
@@ -74,7 +84,7 @@ def test_all_faults_are_collected_by_kind(tmp_path: Path) -> None:
         file["group/two"] = clips
         file["nobody"] = clips
     names = ["good", "infinite", "nan", "empty", "narrow", "whole", "deep", "group", "gone"]
-    report = check(FeatureStore(tmp_path / "f.h5", SPEC), dict.fromkeys(names, 8.0))
+    report = check(plain(tmp_path / "f.h5"), dict.fromkeys(names, 8.0))
     assert not report.ok
     assert report.num_unwanted == 1
     assert {kind: len(lines) for kind, lines in report.faults.items()} == {
@@ -85,8 +95,12 @@ def test_all_faults_are_collected_by_kind(tmp_path: Path) -> None:
         "not one array": 1,
         "missing": 1,
     }
-    assert report.faults["NaN or infinite"][0] == "'infinite': 1 of 4 clips, first in clip 2"
-    assert report.faults["wrong width"] == ("'narrow': 2: the feature spec says 3",)
+    assert report.faults["NaN or infinite"][0].startswith(
+        "'infinite': NaN or infinite values in 1 of 4 clips, first in clip 2"
+    )
+    assert report.faults["wrong width"] == (
+        "'narrow': features have width 2, the feature spec says 3 (feature_dim)",
+    )
     assert report.faults["missing"] == ("'gone'",)
 
 
@@ -127,12 +141,11 @@ def test_durations_of_a_plain_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["a"] = np.ones((4, 3), np.float32)
     # 4 clips every 8 frames at 8 a second cover 4 s; each sees 16 frames: 5 s, and up to 1 s left.
-    spec = dataclasses.replace(SPEC, fps=8.0, clip_stride_frames=8, clip_length_frames=16)
-    store = FeatureStore(tmp_path / "f.h5", spec)
+    store = plain(tmp_path / "f.h5", fps=8.0, clip_stride_frames=8, clip_length_frames=16)
     assert check(store, {"a": 5.9}).ok
     assert "more than 2.00 s" in check(store, {"a": 6.1}).faults["durations disagree"][0]
     assert "ends at 1.50 s" in check(store, {"a": 1.5}).faults["wrong time base"][0]
     # Without a stride there is nothing to compare, and without a duration nothing to go by.
-    bare = FeatureStore(tmp_path / "f.h5", SPEC)
+    bare = plain(tmp_path / "f.h5")
     assert check(bare, {"a": 600.0}).ok
     assert "neither a duration" in check(bare, {"a": None}).faults["wrong time base"][0]

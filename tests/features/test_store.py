@@ -1,4 +1,4 @@
-"""FeatureStore and FeatureWriter: round trip, processes, damaged and foreign files."""
+"""FeatureStore and FeatureWriter: round trip, processes, damaged files."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from bpnet_features import (
     FeatureWriter,
     MissingVideoError,
 )
+from bpnet_features.source import Entry
+from bpnet_features.store import write_header
 
 SPEC = FeatureSpec(backbone="tiny", feature_dim=3)
 CLIPS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -33,8 +35,10 @@ def write(path: Path, clips: np.ndarray = CLIPS, dtype: str = "float32") -> Path
     return path
 
 
-def plain(path: Path, **arrays: np.ndarray) -> Path:
+def raw(path: Path, **arrays: np.ndarray) -> Path:
+    """A store that no writer of ours would write."""
     with h5py.File(path, "w") as file:
+        write_header(file, SPEC)
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
     return path
@@ -45,13 +49,14 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     clips = np.random.default_rng(0).normal(size=(5, 3)).astype(dtype)
     store = FeatureStore(write(tmp_path / "f.h5", clips, dtype))
     read, grid = store.read("a")
-    assert store.dataset("a").dtype == dtype
+    assert store.entry("a") == Entry(5, 3, dtype, duration_seconds=8.0)
     assert read.dtype == np.float32
     assert np.array_equal(read, clips.astype(np.float32))
     assert grid.edges_seconds.tolist() == np.linspace(0, 8, 6).tolist()
     assert np.array_equal(store.grid("a").edges_seconds, grid.edges_seconds)
     assert (store.video_ids(), len(store), "a" in store, "b" in store) == (["a"], 1, True, False)
-    assert store.spec == SPEC and not store.is_plain
+    assert store.spec == SPEC and store.layout == "bpnet"
+    assert store.files("a") == (store.path,)
 
 
 def test_attributes_are_those_of_the_format(tmp_path: Path) -> None:
@@ -207,71 +212,93 @@ def test_missing_video(tiny_store: Path) -> None:
         (np.where(CLIPS > 5, np.inf, CLIPS), "'a'.*2 of 4 clips, first in clip 2"),
         (CLIPS[:0], "'a'.*zero clips"),
         (CLIPS[:, :2], "'a'.*width 2, the feature spec says 3"),
-        (CLIPS[0], r"'a'.*float32 of shape \(3,\)"),
+        (CLIPS[0], r"'a'.*array of shape \(3,\): expected \(T, C\)"),
         (CLIPS.astype(int), "'a'.*int64"),
     ],
 )
 def test_bad_arrays_are_named_when_read(tmp_path: Path, array: np.ndarray, match: str) -> None:
-    store = FeatureStore(plain(tmp_path / "f.h5", a=array), SPEC)
+    store = FeatureStore(raw(tmp_path / "f.h5", a=array))
     with pytest.raises(FeatureError, match=match):
         store.read("a", 8.0)
 
 
 def test_damaged_data(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
-    with h5py.File(path, "w") as file:
+    with h5py.File(raw(path), "a") as file:
         dataset = file.create_dataset("a", data=CLIPS, fletcher32=True, chunks=CLIPS.shape)
         offset = dataset.id.get_chunk_info(0).byte_offset
     data = bytearray(path.read_bytes())
     data[offset] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(FeatureError, match=r"'a'.*damaged data"):
-        FeatureStore(path, SPEC).read("a", 8.0)
+        FeatureStore(path).read("a", 8.0)
 
 
-def test_plain_file(tmp_path: Path) -> None:
-    path = plain(tmp_path / "f.h5", a=CLIPS.astype(np.float64))
-    with pytest.raises(FeatureError, match=r"f\.h5.*data\.feature_spec"):
-        FeatureStore(path)
-    store = FeatureStore(path, SPEC)
-    clips, grid = store.read("a", duration_seconds=6.0)
-    assert store.is_plain and store.duration_seconds("a") is None
-    assert clips.dtype == np.float32 and np.array_equal(clips, CLIPS)
-    assert grid.edges_seconds.tolist() == [0, 1.5, 3, 4.5, 6]
-    with pytest.raises(FeatureError, match=r"'a'.*neither a duration nor a time base"):
-        store.read("a")
+def test_a_file_without_our_attributes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["a"] = CLIPS
+    with pytest.raises(FeatureError, match=r"f\.h5.*not in our own format.*data\.features\.layout"):
+        FeatureStore(tmp_path / "f.h5")
 
 
-def test_plain_file_with_a_stride(tmp_path: Path) -> None:
-    path = plain(tmp_path / "f.h5", a=CLIPS)
-    store = FeatureStore(path, dataclasses.replace(SPEC, seconds_per_clip=2.0))
-    assert store.read("a")[1].duration_seconds == 8.0
-    assert store.read("a", 8.7)[1].edges_seconds.tolist() == [0, 2, 4, 6, 8.7]
-    with pytest.raises(FeatureError, match=r"'a'.*ends at 3\.00 s"):
-        store.read("a", 3.0)
-
-
-def test_groups(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [None, 2.0])
+def test_a_store_without_durations(tmp_path: Path, stride: float | None) -> None:
     path = tmp_path / "f.h5"
-    with h5py.File(path, "w") as file:
-        file.create_group("a").create_dataset("c3d_features", data=CLIPS)
-        file.create_group("b")
-    store = FeatureStore(path, SPEC)
-    assert np.array_equal(store.read("a", 8.0)[0], CLIPS)
-    with pytest.raises(FeatureError, match=r"'b'.*0 datasets"):
-        store.read("b", 8.0)
+    with FeatureWriter(path, SPEC) as writer:
+        writer.add("a", CLIPS, None, stride_seconds=stride)
+    store = FeatureStore(path)
+    assert store.entry("a").duration_seconds is None
+    assert store.read("a", 7.0)[1].duration_seconds == 7.0
+    if stride is None:
+        with pytest.raises(FeatureError, match=r"'a'.*neither a duration nor a time base"):
+            store.read("a")
+    else:
+        assert store.read("a")[1].edges_seconds.tolist() == [0, 2, 4, 6, 8]
 
 
-def test_avi_ids(tmp_path: Path) -> None:
-    store = FeatureStore(plain(tmp_path / "f.h5", **{"s13-d21.avi": CLIPS}), SPEC)
-    assert "s13-d21" in store and "s13-d21.avi" in store
-    assert np.array_equal(store.read("s13-d21", 8.0)[0], CLIPS)
+def test_a_group_in_place_of_a_video(tmp_path: Path) -> None:
+    with h5py.File(raw(tmp_path / "f.h5"), "a") as file:
+        file["a/clips"] = CLIPS
+    store = FeatureStore(tmp_path / "f.h5")
+    with pytest.raises(FeatureError, match=r"'a'.*a group, expected one dataset"):
+        store.entry("a")
+
+
+def test_other_names_of_a_video(tmp_path: Path) -> None:
+    path = raw(
+        tmp_path / "f.h5", **{"s13-d21": CLIPS, "v_x": CLIPS + 1, "7": CLIPS, "v_7": CLIPS + 2}
+    )
+    store = FeatureStore(path)
+    assert store.video_ids() == ["7", "s13-d21", "v_7", "v_x"]
+    assert np.array_equal(store.read("s13-d21-cam-002.avi", 8.0)[0], CLIPS)
+    assert np.array_equal(store.read("x", 8.0)[0], CLIPS + 1)
+    # Names that are alike are told apart, and found by nothing else.
+    assert np.array_equal(store.read("7", 8.0)[0], CLIPS)
+    assert np.array_equal(store.read("v_7", 8.0)[0], CLIPS + 2)
+    assert "7.avi" not in store
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("duration_seconds", "eight", "'a'.*duration_seconds='eight': expected a finite number"),
+        ("duration_seconds", [8.0, 9.0], "'a'.*'duration_seconds': expected one text or number"),
+        ("stride_seconds", np.nan, "'a'.*stride_seconds=nan"),
+        ("stride_seconds", -1.0, r"'a'.*stride_seconds=-1\.0"),
+        ("resampled_from", 10**12, "'a'.*resampled_from=1000000000000"),
+    ],
+)
+def test_damaged_times(tmp_path: Path, name: str, value: object, match: str) -> None:
+    with h5py.File(raw(tmp_path / "f.h5", a=CLIPS), "a") as file:
+        file["a"].attrs[name] = value
+    with pytest.raises(FeatureError, match=match):
+        FeatureStore(tmp_path / "f.h5").read("a", 8.0)
 
 
 def test_pickled_store_opens_anew(tiny_store: Path) -> None:
     store = FeatureStore(tiny_store)
     again = pickle.loads(pickle.dumps(store))
-    assert again._file is None
+    assert again._file._file is None
     assert np.array_equal(again.read("v1")[0], store.read("v1")[0])
 
 
@@ -307,7 +334,7 @@ def test_inherited_store_is_opened_anew(tiny_store: Path) -> None:
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     children = [
-        context.Process(target=lambda: answers.put((sum_of_video(store, "v2"), store._pid)))
+        context.Process(target=lambda: answers.put((sum_of_video(store, "v2"), store._file._pid)))
         for _ in range(2)
     ]
     for child in children:

@@ -1,0 +1,76 @@
+"""What a file from a stranger may claim before memory is taken for it, and how its parsers fail."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from bpnet_features.errors import FeatureError
+
+# Features of one video as float32. Reading takes this once more for the stored form, twice more
+# where that is float64.
+MAX_ARRAY_BYTES = 2**30
+# A csv file; as lines in memory it takes up to nine times this.
+MAX_TEXT_BYTES = 2**26
+
+
+@contextlib.contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn whatever a parser raises on damaged bytes into an error of ours.
+
+    Args:
+        where: Names what is read, for the message.
+
+    Raises:
+        FeatureError: In place of the parser's error; one of ours passes unchanged.
+    """
+    try:
+        yield
+    except FeatureError:
+        raise
+    except Exception as err:  # damaged bytes make parsers raise nearly everything that there is
+        text = f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
+        if isinstance(err, OSError) and type(err) is not OSError:  # the system, not the bytes
+            raise FeatureError(f"{where}: cannot be read ({text})") from err
+        raise FeatureError(
+            f"{where}: damaged data ({text}); download or extract it again",
+            kind="damaged data",
+        ) from err
+
+
+def check_claim(shape: tuple[int, ...], dtype: npt.DTypeLike, where: str) -> None:
+    """Refuse an array by what its header says, before it is read.
+
+    Args:
+        shape: Claimed shape.
+        dtype: Claimed type.
+        where: Names the array, for the message.
+
+    Raises:
+        FeatureError: It is not of float16, float32 or float64, or is larger than
+            `MAX_ARRAY_BYTES`.
+    """
+    kind = np.dtype(dtype)
+    if kind.kind != "f" or kind.itemsize > 8:
+        raise FeatureError(
+            f"{where}: {kind} of shape {shape}: expected floats (T, C) of 16, 32 or 64 bits",
+            kind="wrong type",
+        )
+    if min(shape, default=0) < 0 or 4 * math.prod(shape) > MAX_ARRAY_BYTES:
+        raise FeatureError(
+            f"{where}: claims {kind} of shape {shape}: more than {MAX_ARRAY_BYTES} bytes as "
+            "float32, the most that one video may take",
+            kind="too large",
+        )
+
+
+def check_axes(shape: tuple[int, ...], where: str, hint: str = "") -> None:
+    """Refuse an array that is not (T, C); ``hint`` ends the message."""
+    if len(shape) != 2:
+        raise FeatureError(
+            f"{where}: an array of shape {shape}: expected (T, C){hint}", kind="wrong type"
+        )
