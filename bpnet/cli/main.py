@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "score a checkpoint (checkpoint=... split=test)",
     "localize": "find sentences in a video",
     "features": "inspect, check, extract feature files; render the built-in sample",
+    "data": "check, draw and download annotation files",
 }
 
 
@@ -39,9 +40,15 @@ def main(arguments: list[str] | None = None) -> None:
             module = importlib.import_module(f"bpnet.cli.{command}")
             try:
                 module.main(rest)
+                sys.stdout.flush()  # where a reader that has gone away is noticed here, not at exit
             except BPNetError as err:
                 print(f"{type(err).__name__}: {err}", file=sys.stderr)
                 raise SystemExit(2) from None
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                raise SystemExit(130) from None
+            except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         case [command, *_]:
             print(f"bpnet: no command {command!r}\n\n{_help()}", file=sys.stderr)
             raise SystemExit(2)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,7 @@ def test_no_such_command(bpnet) -> None:
 def test_an_error_is_one_line(bpnet) -> None:
     status, out, err = bpnet("features", "inspect", "gone.h5")
     assert (status, out) == (2, "")
-    assert err == "FeatureError: feature file 'gone.h5': no such file\n"
+    assert err == "FeatureError: feature file 'gone.h5': no such file or folder\n"
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,8 @@ def test_an_error_is_one_line(bpnet) -> None:
     [
         ("bpnet tra", {"train", "localize", "features"}, set()),
         ("bpnet train ", {"data=", "model.", "optim.", "seed="}, {"train"}),
-        ("bpnet train data=ch", {"data=charades_sta"}, {"data=tacos"}),
-        ("bpnet train data=tacos optim.l", {"optim.lr="}, {"optim.weight_decay="}),
+        ("bpnet train data=ch", {"data=charades_sta"}, {"data=tacos_tall"}),
+        ("bpnet train data=tacos_tall optim.l", {"optim.lr="}, {"optim.weight_decay="}),
         ("bpnet evaluate sp", {"split="}, {"seed="}),
         ("bpnet localize vid", set(), {"train"}),
     ],
@@ -101,7 +103,7 @@ def test_completion_in_a_real_shell(tmp_path: Path) -> None:
     program.chmod(0o755)
     script = """
         eval "$(bpnet train -sc install=bash)"
-        for COMP_LINE in "bpnet eva" "bpnet train data=ta"; do
+        for COMP_LINE in "bpnet eva" "bpnet train data=tacos_t"; do
             words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1)); COMP_POINT=${#COMP_LINE}
             COMPREPLY=(); hydra_bash_completion; echo "${COMPREPLY[@]}"
         done
@@ -113,4 +115,23 @@ def test_completion_in_a_real_shell(tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert (done.stdout.split(), done.stderr) == (["evaluate", "data=tacos"], "")
+    assert (done.stdout.split(), done.stderr) == (["evaluate", "data=tacos_tall"], "")
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bpnet.cli.main", "features", "sample", str(tmp_path / "s")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not list(tmp_path.rglob("*.mp4")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, error.splitlines()[-1]) == (130, "interrupted")
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """As in ``bpnet ... | head``."""
+    command = [sys.executable, "-m", "bpnet.cli.main", "data", "download", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
