@@ -23,7 +23,7 @@ def sample(clips: int, tokens: int, letters: int, seed: int = 0) -> Sample:
         query_ids=rng.integers(1, 50, size=tokens),
         char_ids=rng.integers(1, 50, size=(tokens, letters)),
         target_span=rng.uniform(0, clips, size=2).astype(np.float32),
-        target_cells=rng.integers(0, clips + 1, size=2),
+        target_cells=rng.integers(0, clips + 1, size=(1, 2)),
     )
 
 
@@ -89,3 +89,13 @@ def test_to_a_device() -> None:
         value, expected = getattr(moved, field.name), getattr(batch, field.name)
         assert value is expected or torch.equal(value, expected)
     assert moved.samples == batch.samples
+
+
+def test_fewer_moments_repeat_the_first() -> None:
+    """So that the nearest of them stays the nearest."""
+    one, two = sample(4, 2, 4), sample(4, 2, 4, seed=1)
+    two = dataclasses.replace(two, target_cells=np.array([[1, 3], [0, 1]]))
+    one = dataclasses.replace(one, target_cells=np.array([[2, 4]]))
+    batch = collate([one, two])
+    assert batch.target_cells is not None
+    assert batch.target_cells.tolist() == [[[2, 4], [2, 4]], [[1, 3], [0, 1]]]

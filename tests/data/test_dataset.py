@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpnet.data.dataset import MomentDataset, fit_clips, make_sample
+from bpnet.data.dataset import MomentDataset, fit_clips, make_sample, one_a_moment
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.errors import AnnotationError, MissingVideoError
 from bpnet.types import Annotation
@@ -66,9 +66,9 @@ def test_cells_lie_beside_the_span(start: float, length: float, num_clips: int) 
     sample = make_sample(clips, grid, "open", WORDS, about(start, end))
     assert sample.target_span is not None and sample.target_cells is not None
     assert sample.target_cells.dtype == np.int64
-    low, high = sample.target_cells
+    low, high = sample.target_cells[0]
     assert 0 <= low < high <= num_clips
-    assert np.abs(sample.target_cells - sample.target_span).max() <= 1
+    assert np.abs(sample.target_cells[0] - sample.target_span).max() <= 1
 
 
 def test_sample_without_truth() -> None:
@@ -137,7 +137,7 @@ def test_long_video_is_pooled_and_so_are_its_targets(store: FeatureStore) -> Non
     # of 1/3.2.
     assert sample.target_span is not None and sample.target_cells is not None
     np.testing.assert_allclose(sample.target_span, [0.5, 1.6], rtol=1e-6)
-    assert sample.target_cells.tolist() == [0, 2]
+    assert sample.target_cells.tolist() == [[0, 2]]
 
 
 def test_pooling_to_uneven_groups() -> None:
@@ -162,7 +162,7 @@ def test_one_clip(tmp_path: Path) -> None:
         for max_clips, index in ((4, 0), (1, 1)):  # has one clip; is pooled to one
             sample = MomentDataset(moments, store, WORDS, max_clips)[index]
             assert len(sample.video) == sample.grid.num_clips == 1
-            assert sample.target_cells is not None and sample.target_cells.tolist() == [0, 1]
+            assert sample.target_cells is not None and sample.target_cells.tolist() == [[0, 1]]
 
 
 def test_one_read_an_item(
@@ -189,3 +189,13 @@ def test_survives_the_way_to_a_worker(
     assert np.array_equal(sample.video, expected.video)
     assert np.array_equal(sample.char_ids, expected.char_ids)
     assert isinstance(again.vocabulary, Vocabulary) and again.vocabulary == WORDS
+
+
+def test_every_moment_trains_a_pair_of_its_own() -> None:
+    one = Annotation("a", "v", "a dog runs", 1.0, 2.0, 8.0, "train")
+    two = dataclasses.replace(one, qid="b", other_moments=((3.0, 4.0), (6.0, 7.0)))
+    pairs = one_a_moment([one, two])
+    assert pairs[0] == one
+    assert [pair.qid for pair in pairs] == ["a", "b", "b", "b"]
+    assert [pair.moments[0] for pair in pairs[1:]] == [(1.0, 2.0), (3.0, 4.0), (6.0, 7.0)]
+    assert {frozenset(pair.moments) for pair in pairs[1:]} == {frozenset(two.moments)}
