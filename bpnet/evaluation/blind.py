@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bpnet.errors import AnnotationError, ConfigError
-from bpnet.evaluation.metrics import Array, localization_metrics, metric_names, tiou
+from bpnet.evaluation.intervals import Array, Ragged, check_lengths, tiou
+from bpnet.evaluation.metrics import localization_metrics, metric_names
 from bpnet.evaluation.protocols import VSLNET, Protocol
 from bpnet.types import Annotation
 
@@ -43,15 +44,16 @@ def fit_constant_interval(
 
 def blind_rows(
     train_annotations: Sequence[Annotation],
-    targets: npt.ArrayLike,
+    targets: Ragged,
     durations: npt.ArrayLike,
     protocol: Protocol,
 ) -> dict[str, dict[str, Any]]:
     """What is reached without looking at a video.
 
     Args:
-        train_annotations: What the constant interval is fitted on.
-        targets: True moments in seconds (Q, 2) of the part that is evaluated.
+        train_annotations: What the constant interval is fitted on: every moment of every query.
+        targets: True moments in seconds of the part that is evaluated: per query (m, 2), or its
+            only one (2,).
         durations: Lengths of their videos in seconds (Q,), > 0.
         protocol: The rules of counting.
 
@@ -62,19 +64,22 @@ def blind_rows(
         whole video.
 
     Raises:
-        AnnotationError: There is nothing to fit on or nothing to evaluate.
+        AnnotationError: There is nothing to fit on or nothing to evaluate, or not as many
+            durations as queries.
     """
     relative = [
-        (one.start_seconds / one.duration_seconds, one.end_seconds / one.duration_seconds)
+        (start / one.duration_seconds, end / one.duration_seconds)
         for one in train_annotations
+        for start, end in one.moments
     ]
     names = [*metric_names(ranks=(1,)), "mIoU"]
     fitted = _fit(relative, names, protocol)
     lengths = np.asarray(durations, np.float64)
+    check_lengths(targets=targets, durations=lengths)
 
     def evaluate(interval: tuple[float, float]) -> dict[str, float]:
         answers = lengths[:, None, None] * np.array(interval)  # (Q, 1, 2)
-        return localization_metrics(list(answers), targets, protocol, ranks=(1,))
+        return localization_metrics(answers, targets, protocol, ranks=(1,))
 
     rows = {interval: evaluate(interval) for interval in {*fitted.values(), (0.0, 1.0)}}
     return {

@@ -4,13 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.errors import AnnotationError
-from bpnet.evaluation.metrics import (
-    best_of_all,
-    localization_metrics,
-    oracle_recall,
-    suppress,
-    tiou,
-)
+from bpnet.evaluation.intervals import tiou
+from bpnet.evaluation.metrics import best_of_all, localization_metrics, oracle_recall
 from bpnet.evaluation.protocols import VSLNET
 
 whole_intervals = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(
@@ -145,17 +140,6 @@ def test_the_order_of_queries_does_not_matter(predictions, random):
     assert plain == pytest.approx(mixed)
 
 
-@given(st.lists(whole_intervals, max_size=8), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
-def test_suppression_keeps_the_first_and_nothing_that_overlaps_too_much(moments, threshold):
-    kept = suppress(moments, threshold)
-    assert len(kept) == 0 if not moments else tuple(kept[0]) == moments[0]
-    for place, moment in enumerate(kept):
-        assert (tiou(kept[:place], moment) <= threshold).all()
-    lost = [one for one in moments if list(map(float, one)) not in kept.tolist()]
-    for moment in lost:
-        assert (tiou(kept, moment) > threshold).any()
-
-
 def test_no_queries_is_an_error():
     for count in (localization_metrics, oracle_recall):
         with pytest.raises(AnnotationError, match="no queries to evaluate"):
@@ -173,4 +157,76 @@ def test_an_impossible_moment_is_an_error_and_not_a_miss(bad):
 def test_the_oracle_row_takes_the_largest_k() -> None:
     oracle = {"R@5,IoU=0.5": 50.0, "R@16,IoU=0.5": 80.0, "R@16,IoU=0.7": 60.0, "R@1,IoU=0.7": 9.0}
     assert best_of_all(oracle) == (16, {"R@1,IoU=0.5": 80.0, "R@1,IoU=0.7": 60.0})
-    assert best_of_all({}) == (0, {})
+    assert best_of_all({}) == best_of_all(None) == (0, {})
+
+
+SEVERAL = [[(0.0, 10.0), (20.0, 40.0)], [(5.0, 9.0)], [(0.0, 4.0), (4.0, 8.0), (8.0, 9.0)]]
+
+
+def test_of_several_targets_the_best_counts_for_each_moment():
+    answers = [
+        [(20.0, 34.0), (0.0, 9.0)],  # 14/20 of the second, then 9/10 of the first
+        [(0.0, 1.0), (5.0, 8.0)],  # 0, then 3/4
+        [(0.0, 8.0)],  # 4/8 of each of two; never their union
+    ]
+    metrics = localization_metrics(answers, SEVERAL, VSLNET, thresholds=(0.5, 0.7, 0.75))
+    assert metrics == pytest.approx(
+        {
+            "R@1,IoU=0.5": 100 * 2 / 3,
+            "R@1,IoU=0.7": 100 * 1 / 3,
+            "R@1,IoU=0.75": 0.0,
+            "R@5,IoU=0.5": 100 * 3 / 3,
+            "R@5,IoU=0.7": 100 * 2 / 3,
+            "R@5,IoU=0.75": 100 * 2 / 3,
+            "mIoU": 100 * (14 / 20 + 0 + 4 / 8) / 3,
+        }
+    )
+    recall = oracle_recall(answers, SEVERAL, ks=(2,), thresholds=(0.75,))
+    assert recall == {"R@2,IoU=0.75": pytest.approx(100 * 2 / 3)}
+
+
+@given(st.data())
+def test_several_targets_equal_the_best_of_each_alone(data):
+    targets = data.draw(st.lists(st.lists(whole_intervals, min_size=1, max_size=4), min_size=1))
+    size = len(targets)
+    answers = data.draw(st.lists(whole_intervals, min_size=size, max_size=size))
+    found = localization_metrics([[answer] for answer in answers], targets, VSLNET)["mIoU"]
+    pairs = zip(answers, targets, strict=True)
+    best = [max(tiou(answer, one) for one in row) for answer, row in pairs]
+    assert found == pytest.approx(100 * np.mean(best))
+
+
+def test_one_target_may_be_given_with_or_without_a_list():
+    plain = localization_metrics(PREDICTIONS, TARGETS, VSLNET)
+    assert localization_metrics(PREDICTIONS, [[target] for target in TARGETS], VSLNET) == plain
+    assert localization_metrics(PREDICTIONS, TARGETS.tolist(), VSLNET) == plain
+
+
+def test_lists_of_different_lengths():
+    with pytest.raises(AnnotationError, match="2 predictions and 1 targets: expected one for each"):
+        localization_metrics([[], []], [(0.0, 1.0)], VSLNET)
+    with pytest.raises(AnnotationError, match="1 predictions and 2 scores: expected one for each"):
+        localization_metrics([[(0, 1)]], [(0.0, 1.0)], VSLNET, scores=[[0.5], [0.5]])
+    with pytest.raises(AnnotationError, match=r"query number 0: 2 .* 2 are finite, for 1 moments"):
+        localization_metrics([[(0, 1)]], [(0.0, 1.0)], VSLNET, scores=[[0.5, 0.4]])
+    with pytest.raises(AnnotationError, match="query number 0: 1 of which 0 are finite"):
+        localization_metrics([[(0, 1)]], [(0.0, 1.0)], VSLNET, scores=[[np.nan]])
+
+
+def test_a_query_without_a_target():
+    with pytest.raises(AnnotationError, match=r"target of query number 1: no moment.*1 of 2 have"):
+        localization_metrics([[], []], [[(0.0, 1.0)], []], VSLNET)
+
+
+@pytest.mark.parametrize("bad", [[(0.0, 1.0, 0.9)], [0.0, 1.0, 2.0, 3.0], [[[0.0, 1.0]]], 5.0])
+def test_what_is_no_list_of_pairs(bad):
+    with pytest.raises(
+        AnnotationError, match=r"prediction of query number 0: an array \(.*\[start"
+    ):
+        localization_metrics([bad], [(0.0, 1.0)], VSLNET)
+
+
+@pytest.mark.parametrize("bad", [[("a", "b")], [(0.0, 1.0), (2.0,)], [None]])
+def test_what_is_no_number(bad):
+    with pytest.raises(AnnotationError, match="prediction of query number 0"):
+        localization_metrics([bad], [(0.0, 1.0)], VSLNET)

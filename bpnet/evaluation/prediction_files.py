@@ -1,0 +1,368 @@
+"""Anyone's predictions: a JSON or JSONL file -> `PredictedQuery`, by the form that it has.
+
+The form is recognised by the names in the file, never by its own name:
+
+- ``bpnet``, our ``predictions.jsonl``: a line a query with ``qid`` and ``moments``, a list of
+  ``{"start_seconds", "end_seconds", "score"}``; ``stage_one`` the same, where there is one, and
+  ``saliency_scores``, a score for each clip, where wanted.
+- ``moment-detr``, the submission of Moment-DETR and its followers: a line a query with ``qid``,
+  ``pred_relevant_windows``, a list of ``[start, end, score]``, and, where wanted,
+  ``pred_saliency_scores``, a score for each clip.
+- ``2d-tan``: a list, or a line a query, of ``vid``, ``description`` and ``timestamps``, a list of
+  ``[start, end]``, best first; ``scores`` where there are any. This is what the test loop of
+  MS-2D-TAN collects and saves with ``torch.save``; that file is a pickle, which is not read here:
+  write the same list with ``json.dump``. (2D-TAN's own ``save_scores`` keeps the last query of each
+  video only, which cannot be scored.)
+- ``vslnet``: a list, or a line a query, of ``vid``, ``words`` (or ``sentence``), and ``start_time``
+  and ``end_time`` (or ``timestamp``, ``[start, end]``). VSLNet, SeqPAN and BPNet write no
+  predictions; these are the names of their test loop's records and variables.
+- ``nlq``: ``{"results": [{"clip_uid", "annotation_uid", "query_idx", "predicted_times"}]}``, which
+  the VSLNet of the Ego4D benchmark writes; its qid is ``ANNOTATION-UID_QUERY-IDX``.
+- ``pairs``: one object of ``QID: [start, end]`` or ``QID: [[start, end], ...]``.
+
+Where ``2d-tan`` and ``vslnet`` entries have a ``qid``, it is used; other names in an entry are
+ignored. Times are seconds. The rank of a moment is its place in the file, as in all evaluation
+codes that read such files; scores order moments for average precision and soft-NMS only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bpnet.data.annotation_text import interval, list_of, number, parse_json, shown
+from bpnet.errors import AnnotationError
+from bpnet.evaluation.answers import Answer
+
+# A file is read whole. Its values take some eight times its size in memory; a hostile file, sixty.
+MAX_FILE_BYTES = 2**28
+
+_VIDEO_NAMES = ("vid", "video_id", "video", "clip_uid")
+_SENTENCE_NAMES = ("description", "sentence", "query", "words")
+# A name that only entries of that form have.
+_MARKS = {
+    "moments": "bpnet",
+    "pred_relevant_windows": "moment-detr",
+    "timestamps": "2d-tan",
+    "start_time": "vslnet",
+    "timestamp": "vslnet",
+    "predicted_times": "nlq",
+}
+_FORMS = (
+    "our predictions.jsonl (names qid, moments), a Moment-DETR submission (qid, "
+    "pred_relevant_windows), 2D-TAN's list (vid, description, timestamps), VSLNet's records (vid, "
+    "words, start_time, end_time), Ego4D-NLQ results (predicted_times), or one object of "
+    "qid: [start, end]"
+)
+_SALIENCY_NAMES = {"bpnet": "saliency_scores", "moment-detr": "pred_saliency_scores"}
+_Moments = tuple[list[tuple[float, float]], list[float] | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictedQuery:
+    """The answer to one query, with what says which query that is.
+
+    Attributes:
+        where: Its place in the file, for messages: ``"line 3"`` or ``"entry 3"``.
+        answer: What was predicted.
+        qid: Id of the query, where the file gives it.
+        video_id: Id of the video, where the file gives it.
+        query: The sentence, where the file gives it.
+    """
+
+    where: str
+    answer: Answer
+    qid: str | None
+    video_id: str | None
+    query: str | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictionFile:
+    """What a file holds.
+
+    Attributes:
+        path: The file.
+        form: Its form, as this module names it.
+        reason: Why it was taken for that form.
+        queries: The answers, in file order.
+        notes: What a reader of the numbers should know about the file.
+    """
+
+    path: str
+    form: str
+    reason: str
+    queries: tuple[PredictedQuery, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Entries:
+    """The entries of a file: ``kind`` and number say where each is."""
+
+    kind: str
+    numbers: list[int]
+    values: list[Any]
+
+    @staticmethod
+    def of(values: list[Any]) -> _Entries:
+        return _Entries("entry", list(range(1, len(values) + 1)), values)
+
+
+def read_predictions(path: str | Path) -> PredictionFile:
+    """Read a file of predictions of any form of this module.
+
+    Args:
+        path: The file: JSON or JSONL, UTF-8, at most `MAX_FILE_BYTES`.
+
+    Returns:
+        The answers, not yet matched to annotations.
+
+    Raises:
+        AnnotationError: The file cannot be read, is of no form or of more than one, or an entry
+            is not what its form says; the first five faults are shown with their places.
+    """
+    file = Path(path)
+    form, reason, entries = _recognise(file, _read_text(file))
+    read_moments = _READERS[form]
+    queries, faults, num_faults = [], [], 0
+    for place, value in zip(entries.numbers, entries.values, strict=True):
+        where = f"{entries.kind} {place}"
+        try:
+            queries.append(_query(where, value, form, read_moments))
+        except ValueError as err:
+            num_faults += 1
+            if num_faults <= 5:  # no more are kept, however many a file has
+                faults.append(f"{where}: {err}")
+    if faults:
+        more = f"; and {num_faults - 5} more" if num_faults > 5 else ""
+        raise _error(
+            file,
+            f"read as {form} because {reason}: {num_faults} fault{'s' * (num_faults > 1)}: "
+            f"{'; '.join(faults)}{more}",
+        )
+    return PredictionFile(str(file), form, reason, tuple(queries), _notes(queries))
+
+
+def _read_text(file: Path) -> str:
+    try:
+        size = file.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise _error(
+                file,
+                f"{size} bytes: expected at most {MAX_FILE_BYTES}; keep the best hundred moments "
+                "of each query",
+            )
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise _error(file, f"cannot be read: {err}") from err
+    except UnicodeDecodeError as err:
+        raise _error(
+            file, f"{err}: expected JSON or JSONL in UTF-8; pickles (.pkl, .pt) are not read"
+        ) from err
+
+
+def _recognise(file: Path, text: str) -> tuple[str, str, _Entries]:
+    """The form of a file, why, and its entries."""
+    try:
+        value = parse_json(text)
+    except ValueError as err:
+        entries = _parse_lines(file, text, err)
+    else:
+        match value:
+            case {"results": list(results)}:
+                value = results
+            case dict() if value and not _MARKS.keys() & value.keys():
+                if all(isinstance(one, list) for one in value.values()):
+                    reason = "it is one object that gives a list for each name"
+                    return "pairs", reason, _Entries.of(list(value.items()))
+            case _:
+                pass
+        entries = _Entries.of(value if isinstance(value, list) else [value])
+    if not entries.values:
+        raise _error(file, "no entry: expected one for each query")
+    first = entries.values[0]
+    names = list(first) if isinstance(first, dict) else []
+    marks = {_MARKS[name]: name for name in names if name in _MARKS}
+    if len(marks) != 1:
+        found = f"its first entry has the names {shown(names)}" if names else shown(first)
+        unsure = f"which mark {' and '.join(marks)}: " if marks else ""
+        raise _error(file, f"{found}: {unsure}expected one of these forms: {_FORMS}")
+    ((form, name),) = marks.items()
+    return form, f"its entries have {name!r}", entries
+
+
+def _parse_lines(file: Path, text: str, problem: ValueError) -> _Entries:
+    """The values of a JSONL file."""
+    entries = _Entries("line", [], [])
+    # Not splitlines, which also splits at characters that may stand in a JSON string.
+    for place, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                entries.values.append(parse_json(line))
+            except ValueError as err:
+                # Where not even the first line is a value, the file was meant to be one value.
+                told = f"line {place}: {err}" if entries.values else str(problem)
+                raise _error(file, f"neither JSON nor JSONL: {told}") from err
+            entries.numbers.append(place)
+    return entries
+
+
+def _query(
+    where: str, entry: Any, form: str, read_moments: Callable[[dict[str, Any]], _Moments]
+) -> PredictedQuery:
+    if form == "pairs":
+        entry = dict(zip(("qid", "pairs"), entry, strict=True))
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown(entry)}: expected an object")
+    moments, scores = read_moments(entry)
+    stage_one, stage_one_scores, saliency = None, None, None
+    if form == "bpnet" and "stage_one" in entry:
+        stage_one, stage_one_scores = _our_moments(entry, "stage_one")
+    name = _SALIENCY_NAMES.get(form, "")
+    if name in entry:
+        saliency = [_finite({name: one}, name) for one in list_of(entry, name)]
+        if not saliency:
+            raise ValueError(f"{name}=[]: expected a score for each clip")
+    return PredictedQuery(
+        where,
+        Answer(moments, scores, stage_one, stage_one_scores, saliency),
+        qid=_qid(entry, form),
+        video_id=_text(entry, _VIDEO_NAMES),
+        query=_text(entry, _SENTENCE_NAMES),
+    )
+
+
+def _our_moments(entry: dict[str, Any], name: str = "moments") -> _Moments:
+    moments, scores = [], []
+    for one in list_of(entry, name):
+        if not isinstance(one, dict):
+            raise ValueError(f"{name}: {shown(one)}: expected an object")
+        moments.append(_ordered(number(one, "start_seconds"), number(one, "end_seconds")))
+        scores.append(_finite(one, "score"))
+    return moments, scores
+
+
+def _moment_detr_windows(entry: dict[str, Any]) -> _Moments:
+    name = "pred_relevant_windows"
+    moments, scores = [], []
+    for one in list_of(entry, name):
+        if not (isinstance(one, list) and len(one) == 3):
+            raise ValueError(f"{name}: {shown(one)}: expected [start, end, score]")
+        moments.append(_ordered(*interval(one[:2], name)))
+        scores.append(_finite({"score": one[2]}, "score"))
+    return moments, scores
+
+
+def _tan_timestamps(entry: dict[str, Any]) -> _Moments:
+    moments, _ = _intervals(entry, "timestamps")
+    if "scores" not in entry:
+        return moments, None
+    scores = [_finite({"scores": one}, "scores") for one in list_of(entry, "scores")]
+    if len(scores) != len(moments):
+        raise ValueError(f"{len(moments)} timestamps and {len(scores)} scores: must be equal")
+    return moments, scores
+
+
+def _vslnet_times(entry: dict[str, Any]) -> _Moments:
+    if "timestamp" in entry:
+        return [_ordered(*interval(entry["timestamp"], "timestamp"))], None
+    return [_ordered(number(entry, "start_time"), number(entry, "end_time"))], None
+
+
+def _nlq_times(entry: dict[str, Any]) -> _Moments:
+    return _intervals(entry, "predicted_times")
+
+
+def _pairs(entry: dict[str, Any]) -> _Moments:
+    value = entry["pairs"]
+    if value and not isinstance(value[0], list):
+        return [_ordered(*interval(value, "answer"))], None
+    return _intervals(entry, "pairs")
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], _Moments]] = {
+    "bpnet": _our_moments,
+    "moment-detr": _moment_detr_windows,
+    "2d-tan": _tan_timestamps,
+    "vslnet": _vslnet_times,
+    "nlq": _nlq_times,
+    "pairs": _pairs,
+}
+
+
+def _intervals(entry: dict[str, Any], name: str) -> _Moments:
+    return [_ordered(*interval(one, name)) for one in list_of(entry, name)], None
+
+
+def _ordered(start: float, end: float) -> tuple[float, float]:
+    if not (math.isfinite(start) and math.isfinite(end) and start <= end):
+        raise ValueError(f"moment {start} to {end} s: expected finite seconds with start <= end")
+    return start, end
+
+
+def _finite(entry: dict[str, Any], name: str) -> float:
+    value = number(entry, name)
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value}: expected a finite number")
+    return value
+
+
+def _qid(entry: dict[str, Any], form: str) -> str | None:
+    if form == "nlq":
+        parts = entry.get("annotation_uid"), entry.get("query_idx")
+        if not (isinstance(parts[0], str) and type(parts[1]) is int):
+            raise ValueError(
+                f"annotation_uid={shown(parts[0])}, query_idx={shown(parts[1])}: expected a "
+                "string and an integer"
+            )
+        return f"{parts[0]}_{parts[1]}"
+    value = entry.get("qid")
+    if type(value) is int:
+        return str(value)
+    if value is None and form not in ("bpnet", "moment-detr"):
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"qid={shown(value)}: expected a string or an integer")
+    return value
+
+
+def _text(entry: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """The first of these names that the entry has, as text; a list of words is joined."""
+    for name in names:
+        if name in entry:
+            value = entry[name]
+            if isinstance(value, list) and all(isinstance(word, str) for word in value):
+                value = " ".join(value)
+            if not isinstance(value, str):
+                raise ValueError(f"{name}={shown(value)}: expected a string")
+            return value
+    return None
+
+
+def _notes(queries: list[PredictedQuery]) -> tuple[str, ...]:
+    notes = []
+    unsorted = without = empty = 0
+    for query in queries:
+        scores = query.answer.scores
+        assert scores is None or isinstance(scores, list)
+        without += scores is None
+        unsorted += scores is not None and scores != sorted(scores, reverse=True)
+        empty += not query.answer.moments
+    if empty:
+        notes.append(f"{empty} of {len(queries)} queries have no moment, and count as missed")
+    if unsorted:
+        notes.append(
+            f"the scores of {unsorted} of {len(queries)} queries do not descend: ranks are the "
+            "order in the file"
+        )
+    if 0 < without < len(queries):
+        notes.append(f"{without} of {len(queries)} queries have no scores, so none are used")
+    return tuple(notes)
+
+
+def _error(file: Path, message: str) -> AnnotationError:
+    return AnnotationError(f"predictions file {str(file)!r}: {message}")
