@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bpnet.checkpoint import Checkpoint
-from bpnet.config import DataConfig, ModelConfig, TrainConfig, from_dict
+from bpnet.config import DataConfig, ModelConfig, TrainConfig
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.models.bpnet import BPNet
@@ -25,7 +25,8 @@ from bpnet.models.layers import (
 )
 from bpnet.models.proposer import Proposer, RnnPredictor, TransformerPredictor
 from bpnet.models.scorer import Scorer
-from bpnet_features import FeatureSpec, FeatureStore
+from bpnet.settings import from_dict
+from bpnet_features import FeatureSource, FeatureSpec, QueryFeatureStore, open_features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Sizes:
         word_dim: Width of the word embedding.
         frozen_words: Whether the words have given vectors that are not trained.
         max_positions: Longest video or query, in positions.
+        query_dim: Width of the token features that take the place of words; 0: words are read.
     """
 
     feature_dim: int
@@ -47,6 +49,7 @@ class Sizes:
     word_dim: int
     frozen_words: bool
     max_positions: int
+    query_dim: int = 0
 
 
 def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
@@ -77,10 +80,13 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
         characters = CharacterEmbedding(
             sizes.num_characters, config.char_dim, config.dropout, config.embedding_init
         )
+    words = None
+    if not sizes.query_dim:
+        words = WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words)
     encoder = Encoder(
         feature_dim=sizes.feature_dim,
-        words=WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words),
-        word_dim=sizes.word_dim,
+        words=words,
+        query_dim=sizes.query_dim or sizes.word_dim,
         characters=characters,
         encoder=feature_encoder(),
         hidden_dim=dim,
@@ -114,7 +120,11 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
 
 
 def build_for_training(
-    config: TrainConfig, vocabulary: Vocabulary, vectors: Tensor | None, spec: FeatureSpec
+    config: TrainConfig,
+    vocabulary: Vocabulary,
+    vectors: Tensor | None,
+    spec: FeatureSpec,
+    query_spec: FeatureSpec | None = None,
 ) -> tuple[BPNet, Sizes]:
     """The network of a new run.
 
@@ -122,7 +132,8 @@ def build_for_training(
         config: The run.
         vocabulary: Its vocabulary.
         vectors: Vectors of the vocabulary's words, or None: they are learned.
-        spec: The features that it will read.
+        spec: The clip features that it will read.
+        query_spec: The token features that it will read, or None: words.
 
     Returns:
         The model with weights drawn from ``config.seed``, and its sizes.
@@ -135,9 +146,11 @@ def build_for_training(
         word_dim=config.model.word_dim if vectors is None else vectors.shape[1],
         frozen_words=vectors is not None,
         max_positions=config.max_positions,
+        query_dim=0 if query_spec is None else query_spec.feature_dim,
     )
     model = build_model(config.model, sizes)
     if vectors is not None:
+        assert model.encoder.words is not None
         model.encoder.words.words.copy_(vectors[2:])
     return model, sizes
 
@@ -166,8 +179,8 @@ def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[BPNet, Vocabulary]:
     return model.eval(), vocabulary
 
 
-def build_store(config: DataConfig, trained_on: FeatureSpec | None = None) -> FeatureStore:
-    """The feature file of a data config.
+def build_store(config: DataConfig, trained_on: FeatureSpec | None = None) -> FeatureSource:
+    """The features of a data config.
 
     Args:
         config: The data config.
@@ -177,13 +190,43 @@ def build_store(config: DataConfig, trained_on: FeatureSpec | None = None) -> Fe
         The store.
 
     Raises:
-        FeatureError: The file cannot be read, or has no spec and none is given.
+        FeatureError: They cannot be read, or it is not known how they were made.
         CheckpointError: The checkpoint was trained on features of another spec.
     """
-    given = None
-    if config.feature_spec is not None:
-        given = FeatureSpec.from_dict(config.feature_spec, "data.feature_spec")
-    store = FeatureStore(config.features, given)
+    features = config.features
+    store = open_features(
+        features.path,
+        layout=features.layout,
+        streams=features.streams,
+        normalise=features.normalise,
+        spec=features.spec,
+        default_spec=trained_on,
+    )
+    if trained_on is not None:
+        check_spec(trained_on, store.spec, str(store.path))
+    return store
+
+
+def build_query_features(
+    config: DataConfig, trained_on: FeatureSpec | None = None
+) -> QueryFeatureStore | None:
+    """The token features of a data config.
+
+    Args:
+        config: The data config.
+        trained_on: The query spec of a checkpoint that will read them, or None.
+
+    Returns:
+        The store, or None where words are read.
+
+    Raises:
+        FeatureError: They cannot be read, or it is not known how they were made.
+        CheckpointError: The checkpoint was trained on token features of another spec.
+    """
+    settings = config.query_features
+    if settings.path is None:
+        return None
+    store = QueryFeatureStore(settings.path, settings.key, settings.spec)
     if trained_on is not None:
         check_spec(trained_on, store.spec, str(store.path))
     return store

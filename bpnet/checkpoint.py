@@ -30,9 +30,10 @@ class Checkpoint:
         model: The model config as plain values.
         sizes: Numbers that follow from the data, such as ``feature_dim`` and ``num_words``.
         vocabulary: The vocabulary as plain values.
-        feature_spec: How the features were made that it was trained on.
+        feature_spec: How the clip features were made that it was trained on.
         data: The data config as plain values; what evaluation reads unless told otherwise.
         training: Where it comes from: step, epoch, seed, validation metrics.
+        query_spec: How the token features were made that it was trained on; None: it reads words.
     """
 
     tensors: dict[str, Tensor]
@@ -42,6 +43,7 @@ class Checkpoint:
     feature_spec: FeatureSpec
     data: dict[str, Any]
     training: dict[str, Any]
+    query_spec: FeatureSpec | None = None
 
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all.
@@ -53,6 +55,8 @@ class Checkpoint:
         for name in ("model", "sizes", "vocabulary", "data", "training"):
             metadata[name] = json.dumps(getattr(self, name))
         metadata["feature_spec"] = self.feature_spec.to_json()
+        if self.query_spec is not None:
+            metadata["query_spec"] = self.query_spec.to_json()
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
         write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
@@ -90,9 +94,12 @@ class Checkpoint:
                 for name in ("model", "sizes", "vocabulary", "data", "training")
             }
             spec = FeatureSpec.from_json(metadata["feature_spec"], str(file))
+            query_spec = None
+            if "query_spec" in metadata:
+                query_spec = FeatureSpec.from_json(metadata["query_spec"], str(file))
         except (KeyError, json.JSONDecodeError, FeatureError) as err:
             raise CheckpointError(f"checkpoint {str(file)!r}: damaged metadata ({err})") from err
-        return cls(tensors, feature_spec=spec, **values)
+        return cls(tensors, feature_spec=spec, query_spec=query_spec, **values)
 
 
 def find(path: Path) -> Path:

@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
-import math
-import types
-import typing
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bpnet.errors import ConfigError
+from bpnet.settings import in_range, one_of, raise_faults
 
-Config = TypeVar("Config")
+DATASETS = (
+    "charades_sta",
+    "charades_cd",
+    "tacos_2dtan",
+    "tacos_tall",
+    "activitynet",
+    "activitynet_cd",
+    "qvhighlights",
+    "didemo",
+    "lighthouse",
+    "jsonl",
+    "csv",
+)
 
-DATASETS = ("charades_sta", "tacos", "activitynet", "jsonl")
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+    """Where the clip features are, and what they are.
+
+    Attributes:
+        path: The feature file, or the file or folder of a release as its authors publish it.
+        layout: ``auto``, or the name of a layout or release (``docs/data.md`` lists them).
+        streams: Files or folders below ``path`` whose vectors are joined, in this order; empty:
+            ``path`` itself.
+        normalise: What is done to each clip of each stream before they are joined: ``none``, or
+            ``l2``: divided by its norm (Moment-DETR).
+        spec: How the features were made, where the file or the release does not say.
+    """
+
+    path: str
+    layout: str = "auto"
+    streams: tuple[str, ...] = ()
+    normalise: str = "none"
+    spec: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "streams", tuple(self.streams))
+        raise_faults([one_of("data.features.normalise", self.normalise, ("none", "l2"))])
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryFeaturesConfig:
+    """Token features that take the place of words; see ``bpnet.data.query_features``.
+
+    Attributes:
+        path: Folder of npz files, one a query, or an HDF5 file; null: words are read.
+        key: Array to read: ``last_hidden_state`` (a vector a token) or ``pooler_output`` (one for
+            the sentence).
+        spec: How they were made; ``backbone`` at least.
+    """
+
+    path: str | None = None
+    key: str = "last_hidden_state"
+    spec: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        keys = ("last_hidden_state", "pooler_output")
+        raise_faults([one_of("data.query_features.key", self.key, keys)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +75,12 @@ class DataConfig:
     """What to train and evaluate on.
 
     Attributes:
-        dataset: Reader of the annotations: ``charades_sta``, ``tacos``, ``activitynet``, ``jsonl``.
-        features: The HDF5 feature file.
+        dataset: Reader of the annotations, one of `DATASETS`.
+        features: The clip features.
         annotations: The annotation folder or file, as the dataset publishes it.
         name: Name of the run folder's parent.
         root: Folder that the other paths may refer to (``data=sample``).
-        feature_spec: How the features were made; needed for plain HDF5 files only.
+        query_features: Precomputed token features in place of words.
         vectors: ``glove.6B.300d``, ``glove.840B.300d`` (downloaded once), a local vector file, or
             null: word embeddings are learned.
         vectors_cache: Folder for downloaded and parsed vectors; null: ``~/.cache/bpnet/vectors``.
@@ -46,11 +97,11 @@ class DataConfig:
     """
 
     dataset: str
-    features: str
+    features: FeaturesConfig
     annotations: str
     name: str = "custom"
     root: str | None = None
-    feature_spec: dict[str, Any] | None = None
+    query_features: QueryFeaturesConfig = QueryFeaturesConfig()
     vectors: str | None = None
     vectors_cache: str | None = None
     tokenizer: str = "words"
@@ -65,15 +116,15 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         faults = [
-            _one_of("data.dataset", self.dataset, DATASETS),
-            _one_of("data.tokenizer", self.tokenizer, ("words", "basic_english", "split")),
-            _one_of("data.missing", self.missing, ("error", "drop")),
-            _in_range("data.min_word_count", self.min_word_count, 1),
-            _in_range("data.max_query_tokens", self.max_query_tokens, 1),
-            _in_range("data.max_clips", self.max_clips, 1),
-            _in_range("data.validation_fraction", self.validation_fraction, 0, 0.9),
+            one_of("data.dataset", self.dataset, DATASETS),
+            one_of("data.tokenizer", self.tokenizer, ("words", "basic_english", "split")),
+            one_of("data.missing", self.missing, ("error", "drop")),
+            in_range("data.min_word_count", self.min_word_count, 1),
+            in_range("data.max_query_tokens", self.max_query_tokens, 1),
+            in_range("data.max_clips", self.max_clips, 1),
+            in_range("data.validation_fraction", self.validation_fraction, 0, 0.9),
         ]
-        _raise_faults(faults)
+        raise_faults(faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,26 +187,26 @@ class ModelConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scaled_iou", tuple(self.scaled_iou))
         faults = [
-            _in_range("model.hidden_dim", self.hidden_dim, 1),
-            _in_range("model.num_heads", self.num_heads, 1),
-            _in_range("model.kernel_size", self.kernel_size, 1),
-            _in_range("model.num_conv_layers", self.num_conv_layers, 0),
-            _in_range("model.dropout", self.dropout, 0, 0.999),
-            _in_range("model.word_dim", self.word_dim, 1),
-            _in_range("model.char_dim", self.char_dim, 1),
-            _in_range("model.num_proposals", self.num_proposals, 1),
-            _one_of("model.predictor", self.predictor, ("rnn", "transformer")),
-            _one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
-            _one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
-            _one_of("model.fusion", self.fusion, ("query_concat", "word_frame", "none")),
-            _one_of("model.span_feature", self.span_feature, ("mean", "ends")),
-            _one_of("model.matching_loss", self.matching_loss, ("mse", "bce", "scaled_iou_bce")),
-            _one_of("model.boundary_targets", self.boundary_targets, ("hard", "soft")),
-            _in_range("model.boundary_weight", self.boundary_weight, 0),
-            _in_range("model.highlight_weight", self.highlight_weight, 0),
-            _in_range("model.highlight_extend", self.highlight_extend, 0),
-            _in_range("model.matching_weight", self.matching_weight, 0),
-            _in_range("model.score_fusion", self.score_fusion, 0),
+            in_range("model.hidden_dim", self.hidden_dim, 1),
+            in_range("model.num_heads", self.num_heads, 1),
+            in_range("model.kernel_size", self.kernel_size, 1),
+            in_range("model.num_conv_layers", self.num_conv_layers, 0),
+            in_range("model.dropout", self.dropout, 0, 0.999),
+            in_range("model.word_dim", self.word_dim, 1),
+            in_range("model.char_dim", self.char_dim, 1),
+            in_range("model.num_proposals", self.num_proposals, 1),
+            one_of("model.predictor", self.predictor, ("rnn", "transformer")),
+            one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
+            one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
+            one_of("model.fusion", self.fusion, ("query_concat", "word_frame", "none")),
+            one_of("model.span_feature", self.span_feature, ("mean", "ends")),
+            one_of("model.matching_loss", self.matching_loss, ("mse", "bce", "scaled_iou_bce")),
+            one_of("model.boundary_targets", self.boundary_targets, ("hard", "soft")),
+            in_range("model.boundary_weight", self.boundary_weight, 0),
+            in_range("model.highlight_weight", self.highlight_weight, 0),
+            in_range("model.highlight_extend", self.highlight_extend, 0),
+            in_range("model.matching_weight", self.matching_weight, 0),
+            in_range("model.score_fusion", self.score_fusion, 0),
         ]
         if self.num_heads >= 1 and self.hidden_dim % self.num_heads:
             faults.append(
@@ -166,7 +217,7 @@ class ModelConfig:
             faults.append(f"model.kernel_size={self.kernel_size}: expected an odd number")
         if len(self.scaled_iou) != 2 or not 0 <= self.scaled_iou[0] < self.scaled_iou[1] <= 1:
             faults.append(f"model.scaled_iou={self.scaled_iou}: expected 0 <= low < high <= 1")
-        _raise_faults(faults)
+        raise_faults(faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,12 +237,12 @@ class OptimConfig:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        _raise_faults(
+        raise_faults(
             [
-                _in_range("optim.lr", self.lr, 1e-12),
-                _in_range("optim.weight_decay", self.weight_decay, 0),
-                _in_range("optim.clip_norm", self.clip_norm, 1e-12),
-                _in_range("optim.warmup_steps", self.warmup_steps, 0),
+                in_range("optim.lr", self.lr, 1e-12),
+                in_range("optim.weight_decay", self.weight_decay, 0),
+                in_range("optim.clip_norm", self.clip_norm, 1e-12),
+                in_range("optim.warmup_steps", self.warmup_steps, 0),
             ]
         )
 
@@ -227,19 +278,19 @@ class TrainerConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        _raise_faults(
+        raise_faults(
             [
-                _in_range("trainer.max_epochs", self.max_epochs, 1),
-                _in_range("trainer.max_steps", self.max_steps or 1, 1)
+                in_range("trainer.max_epochs", self.max_epochs, 1),
+                in_range("trainer.max_steps", self.max_steps or 1, 1)
                 if self.max_steps != 0
                 else "trainer.max_steps=0: expected an integer >= 1, or null",
-                _in_range("trainer.batch_size", self.batch_size, 1),
-                _in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
-                _in_range("trainer.num_workers", self.num_workers, 0),
-                _in_range("trainer.validate_every", self.validate_every, 1),
-                _in_range("trainer.save_every_steps", self.save_every_steps, 1),
-                _one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16")),
-                _one_of(
+                in_range("trainer.batch_size", self.batch_size, 1),
+                in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
+                in_range("trainer.num_workers", self.num_workers, 0),
+                in_range("trainer.validate_every", self.validate_every, 1),
+                in_range("trainer.save_every_steps", self.save_every_steps, 1),
+                one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16")),
+                one_of(
                     "trainer.select_by",
                     self.select_by,
                     ("mIoU", "R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7"),
@@ -272,7 +323,7 @@ class TrainConfig:
     resume: str | None = None
 
     def __post_init__(self) -> None:
-        _raise_faults([_in_range("seed", self.seed, 0, 2**63 - 1)])
+        raise_faults([in_range("seed", self.seed, 0, 2**63 - 1)])
 
     @property
     def max_positions(self) -> int:
@@ -282,13 +333,15 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """One evaluation.
+    """One evaluation: of a checkpoint, or of a file of predictions.
 
     Attributes:
         checkpoint: Run folder, or checkpoint file.
+        predictions: Anyone's predictions, see ``bpnet.evaluation.prediction_files``; no model is
+            needed then, but ``data.dataset`` and ``data.annotations``.
         split: Name of the part, as the dataset has it.
         out: Folder for ``metrics.json`` and ``predictions.jsonl``; null: ``eval_SPLIT`` beside the
-            checkpoint.
+            checkpoint or the predictions.
         protocol: Name of the rules, see ``bpnet.evaluation.protocols``.
         batch_size: Pairs a step; changes no number.
         num_workers: Processes that load data.
@@ -298,7 +351,8 @@ class EvaluateConfig:
         videos: Folder of video files, for the pictures of the report; null: no pictures.
     """
 
-    checkpoint: str
+    checkpoint: str | None = None
+    predictions: str | None = None
     split: str = "test"
     out: str | None = None
     protocol: str = "vslnet"
@@ -310,51 +364,20 @@ class EvaluateConfig:
     videos: str | None = None
 
     def __post_init__(self) -> None:
-        _raise_faults(
+        raise_faults(
             [
-                _in_range("batch_size", self.batch_size, 1),
-                _in_range("num_workers", self.num_workers, 0),
-                _in_range("report", self.report, 0),
+                in_range("batch_size", self.batch_size, 1),
+                in_range("num_workers", self.num_workers, 0),
+                in_range("report", self.report, 0),
+                None
+                if (self.checkpoint is None) != (self.predictions is None)
+                else f"checkpoint={self.checkpoint!r} and predictions={self.predictions!r}: "
+                "expected one of the two: give checkpoint=RUN or predictions=FILE",
+                f"report={self.report}: a report is drawn of a checkpoint's answers only"
+                if self.report and self.predictions is not None
+                else None,
             ]
         )
-
-
-def from_dict(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
-    """Build a config dataclass from plain values, checking names, types and ranges.
-
-    Args:
-        kind: The dataclass.
-        values: Its fields; nested dataclasses as mappings.
-        where: Key of these values in the whole config, such as ``"data"``.
-
-    Returns:
-        The config.
-
-    Raises:
-        ConfigError: A key is unknown or missing, or a value has the wrong type or range.
-    """
-    prefix = f"{where}." if where else ""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in fields:
-            raise ConfigError(unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
-    built = {}
-    for name, field in fields.items():
-        if name not in values:
-            required = field.default is field.default_factory is dataclasses.MISSING
-            if required:
-                raise ConfigError(f"{prefix}{name} is not set: give {prefix}{name}=...")
-            continue
-        built[name] = _typed(f"{prefix}{name}", values[name], hints[name])
-    return kind(**built)
-
-
-def unknown_key(key: str, known: list[str]) -> str:
-    """The message for a key that does not exist, with the nearest ones that do."""
-    near = difflib.get_close_matches(key, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown config key {key!r}: {hint}"
 
 
 def conf_path() -> str:
@@ -372,47 +395,3 @@ def conf_path() -> str:
     if (folder / "train.yaml").is_file():
         return str(folder)
     raise ConfigError(f"no config files in {folder}: install with `pip install -e .`")
-
-
-def _typed(key: str, value: Any, hint: Any) -> Any:
-    """The value as the type of its field, or an error that names both."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    kind = next(option for option in options if option is not type(None))
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return from_dict(kind, value, key)  # type: ignore[arg-type]
-    origin = typing.get_origin(kind) or kind
-    if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        each = typing.get_args(kind)[0]
-        return tuple(_typed(f"{key}[{place}]", one, each) for place, one in enumerate(value))
-    if origin is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)  # a folder may be called 2024
-    if not isinstance(value, origin) or (isinstance(value, bool) and origin is int):
-        names = " or ".join("null" if o is type(None) else o.__name__ for o in options)
-        raise ConfigError(f"{key}={value!r}: expected {names}")
-    return value
-
-
-def _in_range(key: str, value: float, low: float, high: float = math.inf) -> str | None:
-    """A fault where the value is not in [low, high]."""
-    if low <= value <= high:
-        return None
-    limits = f">= {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
-    return f"{key}={value}: expected a number {limits}"
-
-
-def _one_of(key: str, value: str, options: tuple[str, ...]) -> str | None:
-    """A fault where the value is none of the options."""
-    if value in options:
-        return None
-    return f"{key}={value!r}: expected one of {', '.join(options)}"
-
-
-def _raise_faults(faults: list[str | None]) -> None:
-    """Report all faults of a config together."""
-    found = [fault for fault in faults if fault is not None]
-    if found:
-        raise ConfigError("; ".join(found))

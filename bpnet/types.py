@@ -126,11 +126,13 @@ class Sample:
     Attributes:
         video: Clip features (T, C) float32.
         grid: Where those clips lie in time.
-        query_ids: Token ids (L,) int64, L >= 1.
+        query_ids: Token ids (L,) int64, L >= 1; zeros where ``query_features`` are read instead.
         char_ids: Character ids (L, W) int64; W is 0 where the model reads no characters.
         annotation: Where the sample comes from; None when the truth is not known.
         target_span: The moment in clip positions (2,) float32, or None.
-        target_cells: The nearest whole clips (2,) int64, half-open, or None.
+        target_cells: The nearest whole clips of every moment of the query (M, 2) int64, half-open,
+            the target's first, or None.
+        query_features: Precomputed token features (L, C') float32, or None: words are read.
     """
 
     video: npt.NDArray[np.float32]
@@ -140,6 +142,7 @@ class Sample:
     annotation: Annotation | None = None
     target_span: npt.NDArray[np.float32] | None = None
     target_cells: npt.NDArray[np.int64] | None = None
+    query_features: npt.NDArray[np.float32] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,8 +155,10 @@ class Batch:
         query_ids: Token ids (B, L) int64.
         char_ids: Character ids (B, L, W) int64.
         query_mask: (B, L) bool.
+        query_features: Precomputed token features (B, L, C'), or None: words are read.
         target_spans: Moments in clip positions (B, 2), or None.
-        target_cells: Nearest whole clips (B, 2) int64, half-open, or None.
+        target_cells: Nearest whole clips of every moment (B, M, 2) int64, half-open, the target's
+            first, or None; queries with fewer moments repeat their first.
         samples: The samples, in order.
     """
 
@@ -162,6 +167,7 @@ class Batch:
     query_ids: Tensor
     char_ids: Tensor
     query_mask: Tensor
+    query_features: Tensor | None = None
     target_spans: Tensor | None = None
     target_cells: Tensor | None = None
     samples: tuple[Sample, ...] = ()
@@ -174,8 +180,9 @@ class Batch:
             "query_ids": (size, num_tokens),
             "char_ids": (size, num_tokens, self.char_ids.shape[-1]),
             "query_mask": (size, num_tokens),
+            "query_features": (size, num_tokens, *getattr(self.query_features, "shape", ())[2:]),
             "target_spans": (size, 2),
-            "target_cells": (size, 2),
+            "target_cells": (size, *getattr(self.target_cells, "shape", (0, 0, 0))[1:2], 2),
         }
         for name, shape in expected.items():
             value = getattr(self, name)

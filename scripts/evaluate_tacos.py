@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on TACoS.
+"""Evaluate a checkpoint on TACoS as 2D-TAN processed it; data.dataset=tacos_tall for TALL's.
 
 python scripts/evaluate_tacos.py checkpoint=RUN data.features=FILE data.annotations=FOLDER
 """
@@ -8,4 +8,4 @@ import sys
 from bpnet.cli.evaluate import main
 
 if __name__ == "__main__":
-    main(["data.dataset=tacos", "split=test", *sys.argv[1:]])
+    main(["data.dataset=tacos_2dtan", "split=test", *sys.argv[1:]])

@@ -40,7 +40,7 @@ def write(folder: Path, clips: dict[str, Any], rows: list[dict[str, Any]]) -> Pa
 def run(folder: Path, **changes: Any) -> dict[str, float]:
     """Train on it for three steps and validate on the same queries."""
     settings = {
-        "data__feature_spec": {"backbone": "tiny", "feature_dim": 8},
+        "data__features__spec": {"backbone": "tiny", "feature_dim": 8},
         "data__validation_split": "train",
         "trainer__batch_size": 2,
         "trainer__max_steps": 3,

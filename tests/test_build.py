@@ -23,7 +23,14 @@ from bpnet.build import (
     plain,
 )
 from bpnet.checkpoint import Checkpoint
-from bpnet.config import DataConfig, ModelConfig, OptimConfig, TrainConfig, TrainerConfig
+from bpnet.config import (
+    DataConfig,
+    FeaturesConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
@@ -273,15 +280,18 @@ def test_check_spec_names_every_difference() -> None:
 
 
 def test_build_store(tiny_store: Path) -> None:
-    config = DataConfig("jsonl", str(tiny_store), "a.jsonl")
+    def with_spec(spec: dict[str, Any]) -> DataConfig:
+        return dataclasses.replace(config, features=FeaturesConfig(str(tiny_store), spec=spec))
+
+    config = DataConfig("jsonl", FeaturesConfig(str(tiny_store)), "a.jsonl")
     assert len(build_store(config, SPEC)) == 4
     with pytest.raises(CheckpointError, match=r"than .*tiny\.h5 .*feature_dim: 9 != 8"):
         build_store(config, dataclasses.replace(SPEC, feature_dim=9))
-    given = dataclasses.replace(config, feature_spec={"backbone": "i3d", "feature_dim": 8})
+    given = with_spec({"backbone": "i3d", "feature_dim": 8})
     with pytest.raises(FeatureError, match="'tiny' != 'i3d'"):
         build_store(given)
-    damaged = dataclasses.replace(config, feature_spec={"backbone": "i3d", "width": 8})
-    with pytest.raises(FeatureError, match=r"width.*data\.feature_spec"):
+    damaged = with_spec({"backbone": "i3d", "width": 8})
+    with pytest.raises(FeatureError, match=r"width.*data\.features\.spec"):
         build_store(damaged)
 
 

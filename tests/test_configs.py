@@ -10,22 +10,25 @@ import pytest
 
 from bpnet.cli.hydra_app import _compose
 from bpnet.config import (
+    DATASETS,
     DataConfig,
     EvaluateConfig,
+    FeaturesConfig,
     ModelConfig,
     OptimConfig,
+    QueryFeaturesConfig,
     TrainConfig,
     TrainerConfig,
     conf_path,
-    from_dict,
 )
 from bpnet.errors import ConfigError
+from bpnet.settings import from_dict
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = {"data", "model", "optim", "trainer", "experiment"}
 # What every dataset needs or ignores, so that each file can be composed.
-PLACES = ["data.root=root", "data.features=f.h5", "data.annotations=a"]
+PLACES = ["++data.root=root", "data.features.path=f.h5", "data.annotations=a"]
 
 
 def compose(name: str, *overrides: str) -> dict[str, Any]:
@@ -48,13 +51,15 @@ def test_every_file_composes_and_builds(path: Path) -> None:
         assert from_dict(EvaluateConfig, compose("evaluate", "checkpoint=run")).checkpoint == "run"
         return
     choice = [] if path == Path("train.yaml") else [f"{path.parent}={path.stem}"]
+    if path == Path("data/base.yaml"):
+        choice.append("data.dataset=jsonl")
     config = from_dict(TrainConfig, compose("train", *choice, *PLACES))
-    assert config.data.features == "f.h5"
+    assert dataclasses.replace(config.data.features, spec=None) == FeaturesConfig("f.h5")
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_an_unknown_key_is_refused(path: Path) -> None:
-    name, line = "train", [f"{path.parent}={path.stem}", *PLACES]
+    name, line = "train", [f"{path.parent}={path.stem}", *PLACES, "data.dataset=jsonl"]
     if path.parent == Path():
         name, line = path.stem, ["checkpoint=run"] if path.stem == "evaluate" else PLACES
     with pytest.raises(ConfigError, match="unknown config key 'sed'"):
@@ -88,24 +93,44 @@ def test_files_hold_the_defaults(group: str, name: str, kind: type) -> None:
 
 
 # Where a dataset differs from the defaults.
+NAMED_VALIDATION: dict[str, Any] = {"validation_split": "val", "validation_fraction": 0.0}
 DIFFERENT: dict[str, dict[str, Any]] = {
-    "sample": {"max_clips": 64, "validation_split": "val", "validation_fraction": 0.0},
-    "tacos": {"max_clips": 256, "validation_split": "val", "validation_fraction": 0.0},
+    "base": {},
+    "sample": {"max_clips": 64, **NAMED_VALIDATION},
     "charades_sta": {},
+    "charades_cd": NAMED_VALIDATION,
+    "tacos_2dtan": {"max_clips": 256, **NAMED_VALIDATION},
+    "tacos_tall": {"max_clips": 256, **NAMED_VALIDATION},
     "activitynet": {},
+    "activitynet_cd": NAMED_VALIDATION,
+    "qvhighlights": NAMED_VALIDATION,
+    "didemo": NAMED_VALIDATION,
+    "lighthouse": NAMED_VALIDATION,
     "jsonl": {},
+    "csv": {},
 }
 
 
 @pytest.mark.parametrize("name", grouped("data"))
 def test_datasets_differ_where_they_say(name: str) -> None:
+    values = compose("train", f"data={name}", "data.dataset=csv", *PLACES)["data"]
+    assert set(values) == {field.name for field in dataclasses.fields(DataConfig)}
+    expected = DataConfig(
+        dataset="csv",
+        features=FeaturesConfig("f.h5"),
+        annotations="a",
+        name=values["name"],
+        root="root",
+        **DIFFERENT[name],
+    )
+    assert from_dict(DataConfig, values, "data") == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(grouped("data")) - {"base", "sample"}))
+def test_datasets_are_named_as_their_readers(name: str) -> None:
     values = compose("train", f"data={name}", *PLACES)["data"]
-    fields = {field.name: field for field in dataclasses.fields(DataConfig)}
-    assert set(values) == set(fields)
-    required = {"dataset", "features", "annotations"}
-    defaults = {key: field.default for key, field in fields.items() if key not in required}
-    expected = defaults | {"name": values["name"], "root": "root"} | DIFFERENT[name]
-    assert {key: value for key, value in values.items() if key not in required} == expected
+    assert values["dataset"] == name
+    assert {path.stem for path in (CONF / "data").iterdir()} - {"base", "sample"} == set(DATASETS)
 
 
 def test_evaluation_keeps_to_its_dataclass() -> None:
@@ -114,7 +139,8 @@ def test_evaluation_keeps_to_its_dataclass() -> None:
         field.name for field in dataclasses.fields(EvaluateConfig) if field.name != "data"
     ] + ["data"]
     assert set(values["data"]) <= {field.name for field in dataclasses.fields(DataConfig)}
-    assert set(values["data"].values()) == {None}
+    for group in (values["data"], values["data"]["features"], values["data"]["query_features"]):
+        assert {value for value in group.values() if not isinstance(value, dict)} == {None}
     config = from_dict(EvaluateConfig, values)
     assert dataclasses.replace(config, data={}) == EvaluateConfig(checkpoint="run")
 
@@ -129,6 +155,7 @@ def test_experiments_are_settings_of_a_run(name: str) -> None:
 
 def test_every_attribute_is_described() -> None:
     """``--help`` names no meanings: the docstrings do, and each field has its line."""
-    for kind in (DataConfig, ModelConfig, OptimConfig, TrainerConfig, TrainConfig, EvaluateConfig):
+    kinds = (DataConfig, FeaturesConfig, QueryFeaturesConfig, ModelConfig, OptimConfig)
+    for kind in (*kinds, TrainerConfig, TrainConfig, EvaluateConfig):
         for field in dataclasses.fields(kind):
             assert f"        {field.name}: " in (kind.__doc__ or ""), (kind, field.name)

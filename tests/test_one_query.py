@@ -122,7 +122,7 @@ def test_one_query(store: FeatureStore, vocabulary: Vocabulary, model: BPNet) ->
     assert sample.video.tolist() == CLIPS
     assert sample.query_ids.tolist() == [3, 1, 2]  # open, unknown, door
     assert sample.target_span is not None and sample.target_span.tolist() == [1, 2.75]
-    assert sample.target_cells is not None and sample.target_cells.tolist() == [1, 3]
+    assert sample.target_cells is not None and sample.target_cells.tolist() == [[1, 3]]
 
     # 3. Collated with nothing else, nothing is padded.
     batch = collate([sample])

@@ -18,10 +18,13 @@ def test_public_names() -> None:
         "BPNetError",
         "ClipGrid",
         "FeatureError",
+        "FeatureSource",
         "FeatureSpec",
         "FeatureStore",
         "FeatureWriter",
         "MissingVideoError",
+        "QueryFeatureStore",
+        "open_features",
     }
     assert set(bpnet_features.__all__) == expected
     assert all(hasattr(bpnet_features, name) for name in expected)

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bpnet.config import TrainConfig, from_dict
+from bpnet.config import TrainConfig
+from bpnet.settings import from_dict
 from bpnet_features import FeatureSpec, FeatureWriter
 
 SPEC = FeatureSpec(backbone="tiny", feature_dim=8, seconds_per_clip=0.5, normalisation="none")
@@ -103,14 +104,17 @@ def config(root: Path, **changes: Any) -> TrainConfig:
     """The config of a tiny run, see `overrides`."""
     values: dict[str, Any] = {group: {} for group in ("data", "model", "optim", "trainer")}
     for key, value in {"data.dataset": "jsonl", **_settings(root, changes)}.items():
-        group, _, name = key.rpartition(".")
-        (values[group] if group else values)[name] = value
+        *groups, name = key.split(".")
+        inner = values
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
     return from_dict(TrainConfig, values)
 
 
 def _settings(root: Path, changes: dict[str, Any]) -> dict[str, Any]:
     files = {
-        "data.features": str(root / "features.h5"),
+        "data.features.path": str(root / "features.h5"),
         "data.annotations": str(root / "annotations.jsonl"),
     }
     return {**files, **SETTINGS, **{k.replace("__", "."): v for k, v in changes.items()}}

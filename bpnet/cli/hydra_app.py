@@ -14,14 +14,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bpnet.config import conf_path, unknown_key
+from bpnet.config import conf_path
 from bpnet.errors import BPNetError, ConfigError
+from bpnet.settings import unknown_key
 
 # With these Hydra prints or sweeps, and reports faults itself.
 _HYDRA_FLAGS = re.compile(
     r"-(h|m|c|p|i|sc)$|--(help|hydra-help|multirun|cfg|info|shell-completion|version|package"
     r"|config-dir|config-path|config-name)(=|$)"
 )
+
+# Groups of which the path may be given alone: `data.features=FILE`.
+_PATH_ALONE = re.compile(r"(\+{0,2}data\.(?:query_)?features)=(?!\{|null$)")
 
 Task = Callable[[dict[str, Any], Path], None]
 
@@ -40,6 +44,7 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
         SystemExit: With 2 and one line on stderr where something is wrong.
     """
     _refuse_old_hydra()
+    arguments = [_PATH_ALONE.sub(r"\1.path=", argument) for argument in arguments]
     path = conf_path()
     checked = False
     try:

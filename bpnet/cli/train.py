@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bpnet.cli.hydra_app import run
-from bpnet.config import DataConfig, TrainConfig, from_dict
+from bpnet.config import DataConfig, TrainConfig
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.settings import from_dict
 
 RESOLVED = "config.yaml"
 
@@ -35,8 +36,8 @@ def _check_data_files(data: DataConfig) -> None:
     """Make sure that the files that training reads are there, without heavy imports."""
     from bpnet.data.annotations import check_files
 
-    if not Path(data.features).is_file():
-        raise ConfigError(f"data.features={data.features!r}: no such file")
+    if not Path(data.features.path).exists():
+        raise ConfigError(f"data.features={data.features.path!r}: no such file or folder")
     for split in filter(None, [data.train_split, data.validation_split]):
         check_files(data.dataset, data.annotations, split)
     vectors = data.vectors

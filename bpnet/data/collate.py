@@ -25,6 +25,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     video, video_mask = _pad([sample.video for sample in samples])
     query_ids, query_mask = _pad([sample.query_ids for sample in samples])
     char_ids, _ = _pad([sample.char_ids for sample in samples])
+    features = [one.query_features for one in samples if one.query_features is not None]
     spans = [sample.target_span for sample in samples if sample.target_span is not None]
     cells = [sample.target_cells for sample in samples if sample.target_cells is not None]
     has_targets = len(spans) == len(samples)
@@ -34,10 +35,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
         query_ids=query_ids,
         char_ids=char_ids,
         query_mask=query_mask,
+        query_features=_pad(features)[0] if features else None,
         target_spans=torch.from_numpy(np.stack(spans)) if has_targets else None,
-        target_cells=torch.from_numpy(np.stack(cells)) if has_targets else None,
+        target_cells=torch.from_numpy(_repeat_first(cells)) if has_targets else None,
         samples=tuple(samples),
     )
+
+
+def _repeat_first(cells: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Stack lists of spans (M_i, 2) to (B, M, 2); a shorter list is filled with its first span."""
+    most = max(map(len, cells))
+    return np.stack([np.concatenate([c, np.tile(c[:1], (most - len(c), 1))]) for c in cells])
 
 
 def _pad(arrays: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,19 @@
-"""Annotation + FeatureStore -> Sample."""
+"""Annotation + FeatureSource -> Sample."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from bpnet.data.vocabulary import Vocabulary
-from bpnet.errors import AnnotationError, MissingVideoError
+from bpnet.errors import AnnotationError, FeatureError, MissingVideoError
 from bpnet.types import Annotation, Sample
-from bpnet_features import ClipGrid, FeatureStore
+from bpnet_features import ClipGrid, FeatureSource, QueryFeatureStore
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def fit_clips(
 def make_sample(
     clips: npt.NDArray[np.float32],
     grid: ClipGrid,
-    query: str,
+    query: str | npt.NDArray[np.float32],
     vocabulary: Vocabulary,
     annotation: Annotation | None = None,
 ) -> Sample:
@@ -48,7 +49,7 @@ def make_sample(
     Args:
         clips: Features (T, C), already of the model's length.
         grid: Where they lie in time.
-        query: The sentence.
+        query: The sentence, or its token features (L, C'), for a model that reads such.
         vocabulary: What the model knows of words.
         annotation: The truth, or None.
 
@@ -58,13 +59,40 @@ def make_sample(
     Raises:
         AnnotationError: The query has no words.
     """
-    query_ids, char_ids = vocabulary.encode(query)
+    features = None
+    if isinstance(query, str):
+        query_ids, char_ids = vocabulary.encode(query)
+    else:
+        features = query[: vocabulary.max_query_tokens]
+        query_ids = np.zeros(len(features), dtype=np.int64)
+        char_ids = np.zeros((len(features), 0), dtype=np.int64)
     if annotation is None:
-        return Sample(clips, grid, query_ids, char_ids)
+        return Sample(clips, grid, query_ids, char_ids, query_features=features)
     moment = (annotation.start_seconds, annotation.end_seconds)
     span = grid.to_clips(moment).astype(np.float32)
-    cells = np.array(grid.nearest_cells(*moment), dtype=np.int64)
-    return Sample(clips, grid, query_ids, char_ids, annotation, span, cells)
+    cells = np.array([grid.nearest_cells(*one) for one in annotation.moments], dtype=np.int64)
+    return Sample(clips, grid, query_ids, char_ids, annotation, span, cells, features)
+
+
+def one_a_moment(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """Make each moment of a query the first moment of a pair of its own, for training.
+
+    Args:
+        annotations: Queries with one or several moments.
+
+    Returns:
+        A pair for every moment, in order; the other moments of its query stay beside it.
+    """
+    return [
+        dataclasses.replace(
+            annotation,
+            start_seconds=start,
+            end_seconds=end,
+            other_moments=annotation.moments[:place] + annotation.moments[place + 1 :],
+        )
+        for annotation in annotations
+        for place, (start, end) in enumerate(annotation.moments)
+    ]
 
 
 class MomentDataset(Dataset[Sample]):
@@ -75,48 +103,68 @@ class MomentDataset(Dataset[Sample]):
         store: Features of their videos.
         vocabulary: What the model knows of words.
         max_clips: Longer videos are pooled to this many positions.
-        missing: ``"error"``, or ``"drop"``: queries about videos without features are left out,
-            counted in ``num_dropped`` and logged.
+        missing: ``"error"``, or ``"drop"``: queries about videos without features, or without
+            token features of their own, are left out, counted and logged.
+        query_features: Token features of the queries, for a model that reads them; None: words.
+
+    Attributes:
+        num_dropped: Queries that were left out for their videos.
+        num_dropped_queries: Further queries that were left out for their token features.
+        num_cut: Queries that are cut to the model's number of tokens.
 
     Raises:
         MissingVideoError: Videos are not in the store, and ``missing`` is ``"error"``.
+        FeatureError: The same for token features.
         AnnotationError: Nothing is left.
     """
 
     def __init__(
         self,
         annotations: Sequence[Annotation],
-        store: FeatureStore,
+        store: FeatureSource,
         vocabulary: Vocabulary,
         max_clips: int,
         missing: str = "error",
+        query_features: QueryFeatureStore | None = None,
     ) -> None:
         self.store = store
         self.vocabulary = vocabulary
         self.max_clips = max_clips
-        absent = {a.video_id for a in annotations}
-        absent = {video_id for video_id in absent if video_id not in store}
+        self.query_features = query_features
+        videos = {a.video_id for a in annotations}
+        absent = {video_id for video_id in videos if video_id not in store}
         if absent and missing == "error":
-            first = ", ".join(sorted(absent)[:5]) + (", ..." if len(absent) > 5 else "")
             raise MissingVideoError(
-                f"{len(absent)} of the videos are not in {store.path}: {first}; run "
+                f"{len(absent)} of the videos are not in {store.path}: {_first_five(absent)}; run "
                 "`bpnet features check` to list all gaps, or set data.missing=drop"
             )
-        self.annotations = [a for a in annotations if a.video_id not in absent]
-        self.num_dropped = len(annotations) - len(self.annotations)
-        if self.num_dropped:
+        found = [a for a in annotations if a.video_id not in absent]
+        silent = set()
+        if query_features is not None:
+            silent = {a.qid for a in found if a.qid not in query_features}
+        if silent and missing == "error":
+            raise FeatureError(
+                f"{len(silent)} of the queries are not in {query_features}: {_first_five(silent)}; "
+                "compute their token features, or set data.missing=drop"
+            )
+        self.annotations = [a for a in found if a.qid not in silent]
+        self.num_dropped = len(annotations) - len(found)
+        self.num_dropped_queries = len(found) - len(self.annotations)
+        if absent or silent:
             log.warning(
-                "dropped %d of %d queries: %d videos have no features (data.missing=drop)",
-                self.num_dropped,
+                "dropped %d of %d queries: %d videos and %d queries have no features "
+                "(data.missing=drop)",
+                self.num_dropped + self.num_dropped_queries,
                 len(annotations),
                 len(absent),
+                len(silent),
             )
         if not self.annotations:
             raise AnnotationError(
                 f"no query of {len(annotations)} is left (features: {store.path})"
             )
         limit = vocabulary.max_query_tokens
-        self.num_cut = sum(len(vocabulary.tokens(a.query)) > limit for a in self.annotations)
+        self.num_cut = sum(self._num_tokens(a) > limit for a in self.annotations)
         if self.num_cut:
             log.warning(
                 "cut %d of %d queries to %d tokens (data.max_query_tokens)",
@@ -125,6 +173,11 @@ class MomentDataset(Dataset[Sample]):
                 limit,
             )
 
+    def _num_tokens(self, annotation: Annotation) -> int:
+        if self.query_features is not None:
+            return self.query_features.num_tokens(annotation.qid)
+        return len(self.vocabulary.tokens(annotation.query))
+
     def __len__(self) -> int:
         return len(self.annotations)
 
@@ -132,4 +185,11 @@ class MomentDataset(Dataset[Sample]):
         annotation = self.annotations[index]
         clips, grid = self.store.read(annotation.video_id, annotation.duration_seconds)
         clips, grid = fit_clips(clips, grid, self.max_clips)
-        return make_sample(clips, grid, annotation.query, self.vocabulary, annotation)
+        query: str | npt.NDArray[np.float32] = annotation.query
+        if self.query_features is not None:
+            query = self.query_features.read(annotation.qid)
+        return make_sample(clips, grid, query, self.vocabulary, annotation)
+
+
+def _first_five(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")

@@ -14,7 +14,7 @@ from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.inference.opened import OpenedVideo
 from bpnet.models.bpnet import BPNet
-from bpnet_features import ClipGrid, FeatureSpec, FeatureStore
+from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
 
 
 class Localizer:
@@ -28,17 +28,24 @@ class Localizer:
     Args:
         model: The network, in evaluation mode, on its device.
         vocabulary: What it knows of words.
-        feature_spec: Features that it reads.
+        feature_spec: Clip features that it reads.
         max_clips: Its number of positions.
+        query_spec: Token features that it reads in place of words; None: words.
     """
 
     def __init__(
-        self, model: BPNet, vocabulary: Vocabulary, feature_spec: FeatureSpec, max_clips: int
+        self,
+        model: BPNet,
+        vocabulary: Vocabulary,
+        feature_spec: FeatureSpec,
+        max_clips: int,
+        query_spec: FeatureSpec | None = None,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
         self.feature_spec = feature_spec
         self._max_clips = max_clips
+        self.query_spec = query_spec
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], device: str = "auto") -> Localizer:
@@ -63,11 +70,12 @@ class Localizer:
             vocabulary,
             checkpoint.feature_spec,
             int(checkpoint.data["max_clips"]),
+            checkpoint.query_spec,
         )
 
     def open_video(
         self,
-        source: FeatureStore | npt.NDArray[np.floating] | str | os.PathLike[str],
+        source: FeatureSource | npt.NDArray[np.floating] | str | os.PathLike[str],
         video_id: str | None = None,
         *,
         grid: ClipGrid | None = None,
@@ -76,18 +84,18 @@ class Localizer:
         """Read a video and compute what does not depend on a query.
 
         Args:
-            source: A feature store, or the path of one, together with ``video_id``; an array
-                (T, C) together with ``grid``; or, alone, a video file, whose features are extracted
-                as the checkpoint's spec says.
-            video_id: Id of a video of the store.
+            source: Features that `bpnet_features.open_features` opened, or their path, together
+                with ``video_id``; an array (T, C) together with ``grid``; or, alone, a video file,
+                whose features are extracted as the checkpoint's spec says.
+            video_id: Id of a video of them.
             grid: Where the clips of an array lie in time.
-            duration_seconds: Length of the video, for a store that does not say.
+            duration_seconds: Length of the video, for features that do not say.
 
         Returns:
             The opened video.
 
         Raises:
-            MissingVideoError: The video is not in the store.
+            MissingVideoError: The video is not among the features.
             FeatureError: A file or its features are not what they must be.
             CheckpointError: The features are of another kind than the checkpoint was trained on.
             ConfigError: An array comes without its grid.
@@ -98,16 +106,17 @@ class Localizer:
             return self._open(source, grid, "the array")
         if video_id is None:
             return self._open_file(source)
-        store = source
-        if not isinstance(store, FeatureStore):
-            store = FeatureStore(store, default_spec=self.feature_spec)
+        if isinstance(source, (str, os.PathLike)):
+            store = open_features(source, default_spec=self.feature_spec)
+        else:
+            store = source
         check_spec(self.feature_spec, store.spec, str(store.path))
         clips, grid = store.read(video_id, duration_seconds)
         return self._open(clips, grid, f"video {video_id!r}")
 
-    def _open_file(self, source: FeatureStore | str | os.PathLike[str]) -> OpenedVideo:
-        if isinstance(source, FeatureStore):
-            raise ConfigError(f"{source.path} is a feature store: give the id of a video of it too")
+    def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
+        if not isinstance(source, (str, os.PathLike)):
+            raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
         from bpnet_features.extract import extract_video
 
         clips, duration = extract_video(Path(source), self.feature_spec)
@@ -124,5 +133,10 @@ class Localizer:
         if not np.isfinite(clips).all():
             raise CheckpointError(f"{what}: NaN or infinite features; extract them again")
         return OpenedVideo(
-            self._model, self._vocabulary, clips.astype(np.float32), grid, self._max_clips
+            self._model,
+            self._vocabulary,
+            clips.astype(np.float32),
+            grid,
+            self._max_clips,
+            self.query_spec,
         )

@@ -88,7 +88,9 @@ class BPNet(nn.Module):
             The output of both stages.
         """
         masks = (batch.video_mask, batch.query_mask)
-        query = self.encoder.encode_query(batch.query_ids, batch.char_ids, batch.query_mask)
+        query = self.encoder.encode_query(
+            batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
+        )
         stage_one = self.proposer(video, query, *masks)
         frames = stage_one.frames
         if self.detach_stage_two:

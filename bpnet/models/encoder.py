@@ -14,8 +14,8 @@ class Encoder(nn.Module):
 
     Args:
         feature_dim: Width C of the clip features.
-        words: Word embedding.
-        word_dim: Its width.
+        words: Word embedding, or None: the queries come as token features.
+        query_dim: Width of the word embedding, or of the token features.
         characters: Character embedding, or None.
         encoder: The encoder that both sides share.
         hidden_dim: Width D.
@@ -25,8 +25,8 @@ class Encoder(nn.Module):
     def __init__(
         self,
         feature_dim: int,
-        words: WordEmbedding,
-        word_dim: int,
+        words: WordEmbedding | None,
+        query_dim: int,
         characters: CharacterEmbedding | None,
         encoder: FeatureEncoder,
         hidden_dim: int,
@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.words = words
         self.characters = characters
-        query_dim = word_dim + (CharacterEmbedding.OUT_DIM if characters is not None else 0)
+        query_dim += CharacterEmbedding.OUT_DIM if characters is not None else 0
         self.query_projection = nn.Linear(query_dim, hidden_dim)
         self.video_projection = nn.Linear(feature_dim, hidden_dim)
         self.encoder = encoder
@@ -54,13 +54,20 @@ class Encoder(nn.Module):
         encoded: Tensor = self.encoder(self.video_projection(self.dropout(video)), video_mask)
         return encoded
 
-    def encode_query(self, query_ids: Tensor, char_ids: Tensor, query_mask: Tensor) -> Tensor:
+    def encode_query(
+        self,
+        query_ids: Tensor,
+        char_ids: Tensor,
+        query_mask: Tensor,
+        query_features: Tensor | None = None,
+    ) -> Tensor:
         """Encode the tokens of queries.
 
         Args:
             query_ids: (B, L) int64.
             char_ids: (B, L, W) int64.
             query_mask: (B, L).
+            query_features: (B, L, C') where the model reads such instead of words.
 
         Returns:
             (B, L, D); padded places are zero.
@@ -73,7 +80,11 @@ class Encoder(nn.Module):
                 f"a query of {query_ids.shape[1]} tokens: expected at most "
                 f"{len(self.encoder.positions)}; cut it as Vocabulary.encode does"
             )
-        embedded = self.dropout(self.words(query_ids))
+        if self.words is None:
+            assert query_features is not None
+            embedded = self.dropout(query_features)
+        else:
+            embedded = self.dropout(self.words(query_ids))
         if self.characters is not None:
             embedded = torch.cat([embedded, self.characters(char_ids)], dim=-1)
         encoded: Tensor = self.encoder(self.query_projection(embedded), query_mask)

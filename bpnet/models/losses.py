@@ -24,7 +24,7 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         Scalars: ``boundary``, ``highlight``, ``matching`` without their weights, and ``total``.
     """
     assert batch.target_cells is not None
-    stage_one, cells = output.stage_one, batch.target_cells
+    stage_one, cells = output.stage_one, batch.target_cells[:, 0]
     losses = {
         "boundary": boundary_loss(
             stage_one.start_logits,
@@ -37,7 +37,11 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
             stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend
         ),
         "matching": matching_loss(
-            output.score_logits, stage_one.proposals, cells, config.matching_loss, config.scaled_iou
+            output.score_logits,
+            stage_one.proposals,
+            batch.target_cells,
+            config.matching_loss,
+            config.scaled_iou,
         ),
     }
     losses["total"] = (
@@ -124,19 +128,20 @@ def matching_loss(
     kind: str,
     scaled_iou: tuple[float, float],
 ) -> Tensor:
-    """Distance between each proposal's score and its temporal IoU with the target.
+    """Distance between each proposal's score and its temporal IoU with the nearest target.
 
     Args:
         score_logits: (B, K).
         proposals: Spans (B, K, 2).
-        cells: Target clips, half-open (B, 2) int64.
+        cells: Clips of each moment of the query, half-open (B, M, 2) int64.
         kind: ``"mse"`` (author's code), ``"bce"``, or ``"scaled_iou_bce"`` (2D-TAN).
         scaled_iou: IoU that counts as 0 and as 1 with ``"scaled_iou_bce"``.
 
     Returns:
         Scalar, mean over the real proposals of the batch.
     """
-    targets = paired_tiou(proposals.spans, cells[:, None].to(proposals.spans.dtype))
+    overlaps = paired_tiou(proposals.spans[:, :, None], cells[:, None].to(proposals.spans.dtype))
+    targets = overlaps.amax(dim=2)  # (B, K)
     if kind == "mse":
         per_span = (torch.sigmoid(score_logits) - targets).square()
     else:

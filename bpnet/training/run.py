@@ -12,13 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from bpnet.build import build_for_training, build_store, pick_device, plain
+from bpnet.build import (
+    build_for_training,
+    build_query_features,
+    build_store,
+    pick_device,
+    plain,
+)
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.annotations import carve_validation, read_annotations
-from bpnet.data.dataset import MomentDataset
+from bpnet.data.dataset import MomentDataset, one_a_moment
+from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
-from bpnet.errors import ConfigError
+from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.evaluate import predict, validation_metrics
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.protocols import VSLNET
@@ -26,7 +33,7 @@ from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import deciding_settings, find_state, keep_best
 from bpnet.types import Annotation
 from bpnet.version import __version__
-from bpnet_features import FeatureStore
+from bpnet_features import FeatureSource
 
 log = logging.getLogger(__name__)
 
@@ -53,33 +60,41 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     device = pick_device(config.trainer.device)
     data = config.data
     train_part, validation_part = read_parts(data)
+    train_part = one_a_moment(train_part)
     digest = _digest([*train_part, *validation_part])
     if state is not None and state.annotations != digest:
         raise ConfigError(
             f"resume={config.resume}: data.annotations={data.annotations!r} holds other queries or "
             "moments than the run began with; give the same, or begin a new run"
         )
-    vectors = load_vectors(data.vectors, data.vectors_cache) if data.vectors else None
+    query_features = build_query_features(data)
+    reads_words = query_features is None
+    vectors = None
+    if data.vectors and reads_words:
+        vectors = load_vectors(data.vectors, data.vectors_cache)
     # With given vectors a word costs nothing to know, so words of other parts are known too; only
     # their vectors are looked up. Learned embeddings exist for what was trained.
-    queries = [a.query for a in train_part]
+    queries = [a.query for a in train_part] if reads_words else []
     if vectors is not None:
         queries += [a.query for a in validation_part] + _other_queries(data)
     vocabulary, table = build_vocabulary(
         queries,
         tokenizer=data.tokenizer,
-        characters=config.model.characters,
+        characters=config.model.characters and reads_words,
         max_query_tokens=data.max_query_tokens,
         vectors=vectors,
         min_word_count=data.min_word_count,
     )
     store = build_store(data)
-    dataset = MomentDataset(train_part, store, vocabulary, data.max_clips, data.missing)
-    validation = None
-    if validation_part:
-        validation = MomentDataset(validation_part, store, vocabulary, data.max_clips, data.missing)
+
+    def make_dataset(part: list[Annotation]) -> MomentDataset:
+        return MomentDataset(part, store, vocabulary, data.max_clips, data.missing, query_features)
+
+    dataset = make_dataset(train_part)
+    validation = make_dataset(validation_part) if validation_part else None
     _log_ceiling(dataset.annotations, store, data.max_clips)
-    model, sizes = build_for_training(config, vocabulary, table, store.spec)
+    query_spec = None if query_features is None else query_features.spec
+    model, sizes = build_for_training(config, vocabulary, table, store.spec, query_spec)
     model.to(device)
     log.info(
         "%d training and %d validation queries, %d words, %d parameters, %d steps on %s",
@@ -111,6 +126,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
             feature_spec=store.spec,
             data=plain(data),
             training={**note, "annotations_sha256": digest, "bpnet": __version__},
+            query_spec=query_spec,
         )
 
     return fit(
@@ -153,11 +169,13 @@ def read_parts(data: DataConfig) -> tuple[list[Annotation], list[Annotation]]:
 def _other_queries(data: DataConfig) -> list[str]:
     """Sentences of the other parts, where they can be read."""
     found: list[str] = []
-    for split in ("val", "val_1", "val_2", "test"):
+    for split in found_parts(data.dataset, data.annotations)[0]:
+        if split in (data.train_split, "val_merged"):
+            continue
         try:
             found += [a.query for a in read_annotations(data.dataset, data.annotations, split)[0]]
-        except ValueError:
-            log.debug("no part %r", split)
+        except AnnotationError as err:
+            log.warning("words of part %r may have no vector: %s", split, err)
     return found
 
 
@@ -167,7 +185,7 @@ def _digest(annotations: Sequence[Annotation]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _log_ceiling(annotations: Sequence[Annotation], store: FeatureStore, max_clips: int) -> None:
+def _log_ceiling(annotations: Sequence[Annotation], store: FeatureSource, max_clips: int) -> None:
     """What answers made of whole clips can reach at best on this grid (a sample of 2,000)."""
     step = max(1, len(annotations) // 2000)
     sample = annotations[::step][:2000]

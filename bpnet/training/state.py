@@ -20,7 +20,16 @@ STATE = "state.pt"
 
 # Settings that may differ when a run is resumed: they change no number.
 FREE = {
-    "data": ("features", "annotations", "root", "name", "vectors", "vectors_cache"),
+    "data": (
+        "features.path",
+        "features.layout",
+        "query_features.path",
+        "annotations",
+        "root",
+        "name",
+        "vectors",
+        "vectors_cache",
+    ),
     "trainer": ("eval_batch_size", "num_workers", "device", "save_every_steps", "tensorboard"),
 }
 
@@ -107,15 +116,24 @@ def deciding_settings(config: TrainConfig) -> dict[str, Any]:
     """
     values = plain(config)
     settings: dict[str, Any] = {
-        name: dict(values[name]) for name in ("data", "model", "optim", "trainer")
+        name: _dotted(values[name]) for name in ("data", "model", "optim", "trainer")
     }
     for group, names in FREE.items():
         for name in names:
             settings[group].pop(name)
-    # As JSON has it, so that the comparison does not see tuples and lists as different.
-    settings["model"]["scaled_iou"] = list(settings["model"]["scaled_iou"])
     settings["seed"] = config.seed
     return settings
+
+
+def _dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names; lists for tuples, so that the two compare as equal."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _dotted(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
 
 
 def find_state(config: TrainConfig, run_dir: Path) -> TrainingState | None:

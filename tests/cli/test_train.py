@@ -13,7 +13,8 @@ import torch
 from omegaconf import OmegaConf
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
-from bpnet.config import TrainConfig, from_dict
+from bpnet.config import TrainConfig
+from bpnet.settings import from_dict
 from bpnet.training.state import TrainingState
 
 
@@ -50,7 +51,7 @@ REFUSED = {
     "nothing given": ("", "ConfigError: data.root not set: give data.root="),
     "mandatory values": (
         "data=charades_sta",
-        "ConfigError: data.annotations, data.features not set: give data.annotations=... data.f",
+        "ConfigError: data.annotations, data.features.path not set: give data.annotations=... ",
     ),
     "a wrong type": (
         f"{GOOD} trainer.batch_size=abc",
@@ -176,7 +177,7 @@ def test_a_run_folder(bpnet, files: Path, tmp_path: Path) -> None:
     values = OmegaConf.to_container(OmegaConf.create(text))
     assert isinstance(values, dict)
     config = from_dict(TrainConfig, {str(key): value for key, value in values.items()})
-    assert (config.seed, config.run_dir, config.data.features) == (
+    assert (config.seed, config.run_dir, config.data.features.path) == (
         3,
         str(run_dir),
         str(files / "features.h5"),
@@ -255,14 +256,14 @@ def test_what_is_wrong_with_the_data_is_one_line_too(bpnet, files: Path, tmp_pat
 def test_help_and_cfg(bpnet, tmp_path: Path) -> None:
     status, out, _ = bpnet("train", "--help")
     assert status == 0
-    for group in ("data: activitynet, charades_sta", "model: bpnet", "optim: adamw", "trainer: "):
+    for group in ("data: activitynet, activitynet_cd, b", "model: bpnet", "optim: ", "trainer: "):
         assert group in out
     status, out, _ = bpnet("train", "--cfg", "job", "data.root=somewhere", "optim.lr=0.5")
     assert status == 0
     config = OmegaConf.create(out)
     assert (config.data.root, config.optim.lr) == ("somewhere", 0.5)
     status, out, _ = bpnet("train", "--cfg", "job", "--resolve", "data.root=somewhere")
-    assert OmegaConf.create(out).data.features == "somewhere/features.h5"
+    assert OmegaConf.create(out).data.features.path == "somewhere/features.h5"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,6 +45,7 @@ def test_differences_are_named_and_unknown_fits_everything() -> None:
         ({"feature_dim": 0}, "feature_dim=0"),
         ({"fps": 0.0}, r"fps=0\.0"),
         ({"fps": float("nan")}, "fps=nan"),
+        ({"fps": 10**400}, "fps=1000"),
         ({"seconds_per_clip": -1.0}, r"seconds_per_clip=-1\.0"),
         ({"feature_dim": "many"}, "many"),
         ({"feature_dim": None}, "feature_dim"),
@@ -57,7 +58,7 @@ def test_bad_values_are_named(values: dict[str, Any], match: str) -> None:
         FeatureSpec.from_dict({"backbone": "i3d", "feature_dim": 4, **values}, "some.h5")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "[" * 100_000])
 def test_bad_json_names_the_file(text: str) -> None:
     with pytest.raises(FeatureError, match=r"some\.h5"):
         FeatureSpec.from_json(text, "some.h5")

@@ -167,15 +167,16 @@ def test_a_path_for_the_store(localizer: Localizer, store: FeatureStore) -> None
 
 
 def test_a_plain_file(localizer: Localizer, store: FeatureStore, tmp_path: Path) -> None:
-    path = tmp_path / "plain.h5"
+    path, groups = tmp_path / "plain.h5", tmp_path / "groups.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("v5", data=store.read("v5")[0])
-        file.create_group("v6").create_dataset("c3d_features", data=store.read("v6")[0])
         file.create_dataset("wide", data=np.zeros((4, 9), dtype=np.float32))
+    with h5py.File(groups, "w") as file:
+        file.create_group("v6").create_dataset("c3d_features", data=store.read("v6")[0])
     # The checkpoint's spec says what is in it: half a second a clip.
-    for video_id in ("v5", "v6"):
+    for file_path, video_id in ((path, "v5"), (groups, "v6")):
         expected = localizer.open_video(store, video_id).localize(QUERY)
-        assert localizer.open_video(path, video_id).localize(QUERY) == expected
+        assert localizer.open_video(file_path, video_id).localize(QUERY) == expected
     shorter = localizer.open_video(path, "v5", duration_seconds=7.75)
     assert shorter.duration_seconds == 7.75
     with pytest.raises(FeatureError, match=r"'wide'.*width 9.*says 8"):
@@ -238,7 +239,7 @@ def test_a_missing_video(localizer: Localizer, store: FeatureStore) -> None:
 
 
 def test_a_store_without_an_id(localizer: Localizer, store: FeatureStore) -> None:
-    with pytest.raises(ConfigError, match="is a feature store: give the id of a video"):
+    with pytest.raises(ConfigError, match="holds features: give the id of a video"):
         localizer.open_video(store)
 
 

@@ -95,7 +95,7 @@ def make_samples() -> Callable[..., list[Sample]]:
                     query_ids=rng.integers(1, NUM_WORDS, size=tokens),
                     char_ids=np.where(np.arange(letters) < lengths, characters, 0),
                     target_span=np.array([start, end], dtype=np.float32),
-                    target_cells=np.array([start, end]),
+                    target_cells=np.array([[start, end]]),
                 )
             )
         return samples

@@ -137,7 +137,7 @@ def test_highlight_target_beyond_the_video_costs_nothing() -> None:
     ],
 )
 def test_matching(kind: str, scaled_iou: tuple[float, float], expected: float) -> None:
-    logits, cells = torch.tensor([[LN3, -LN3]]), torch.tensor([[1, 3]])
+    logits, cells = torch.tensor([[LN3, -LN3]]), torch.tensor([[[1, 3]]])
     candidates = proposals([[[1, 3], [0, 2]]])
     loss = matching_loss(logits, candidates, cells, kind, scaled_iou)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
@@ -146,14 +146,25 @@ def test_matching(kind: str, scaled_iou: tuple[float, float], expected: float) -
 def test_matching_of_one_clip() -> None:
     # Equal spans of one clip have an IoU of 1 (on inclusive ends it would be 0 / 0), neighbours 0.
     loss = matching_loss(
-        torch.zeros(1, 2), proposals([[[2, 3], [3, 4]]]), torch.tensor([[2, 3]]), "mse", (0.3, 0.7)
+        torch.zeros(1, 2),
+        proposals([[[2, 3], [3, 4]]]),
+        torch.tensor([[[2, 3]]]),
+        "mse",
+        (0.3, 0.7),
     )
     assert loss.item() == pytest.approx(((1 - 1 / 2) ** 2 + (0 - 1 / 2) ** 2) / 2)
 
 
+def test_matching_takes_the_nearest_moment() -> None:
+    # [0, 1) is the second moment itself, IoU 1; [2, 4) shares 1 of 3 clips with the first, [1, 3).
+    cells = torch.tensor([[[1, 3], [0, 1]]])
+    loss = matching_loss(torch.zeros(1, 2), proposals([[[0, 1], [2, 4]]]), cells, "mse", (0.3, 0.7))
+    assert loss.item() == pytest.approx(((1 - 1 / 2) ** 2 + (1 / 3 - 1 / 2) ** 2) / 2)
+
+
 @pytest.mark.parametrize("kind", ["mse", "bce", "scaled_iou_bce"])
 def test_matching_leaves_missing_proposals_out(kind: str) -> None:
-    cells = torch.tensor([[1, 3], [0, 1]])
+    cells = torch.tensor([[[1, 3]], [[0, 1]]])
     spans = [[[1, 3], [0, 2]], [[0, 1], [0, 1]]]
     logits = torch.tensor([[0.3, -0.2], [0.7, -50.0]])
     real = torch.tensor([[True, True], [True, False]])

@@ -270,7 +270,7 @@ def test_a_split_that_is_not_there(dataset_root: Path, tmp_path: Path) -> None:
 def test_a_feature_spec_that_is_not_the_files(dataset_root: Path, tmp_path: Path) -> None:
     spec = {"backbone": "i3d", "feature_dim": 8}
     with pytest.raises(FeatureError, match="backbone: 'tiny' != 'i3d'"):
-        train(tiny_run.config(dataset_root, data__feature_spec=spec), tmp_path)
+        train(tiny_run.config(dataset_root, data__features__spec=spec), tmp_path)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
