@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bpnet.cli.hydra_app import run
-from bpnet.config import EvaluateConfig, from_dict
+from bpnet.config import EvaluateConfig
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.settings import from_dict
 
 if TYPE_CHECKING:
     from bpnet.evaluation.predictions import Prediction
@@ -24,16 +25,22 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
 
     config = from_dict(EvaluateConfig, values)
     protocol(config.protocol)
-    if not Path(config.checkpoint).exists():
+    if config.checkpoint is not None and not Path(config.checkpoint).exists():
         raise CheckpointError(f"checkpoint {config.checkpoint!r}: no such file or folder")
-    for name in ("features", "annotations"):
-        path = config.data.get(name)
+    features = config.data.get("features") or {}
+    paths = {
+        "predictions": config.predictions,
+        "data.features": features.get("path"),
+        "data.annotations": config.data.get("annotations"),
+    }
+    for name, path in paths.items():
         if path is not None and not Path(path).exists():
-            raise ConfigError(f"data.{name}={path!r}: no such file or folder")
+            raise ConfigError(f"{name}={path!r}: no such file or folder")
 
 
 def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
-    from bpnet.evaluation.evaluate import evaluate, format_table, output_folder
+    from bpnet.evaluation.evaluate import evaluate, output_folder
+    from bpnet.evaluation.table import format_table
 
     config = from_dict(EvaluateConfig, values)
     results, predictions = evaluate(config)

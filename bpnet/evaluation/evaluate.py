@@ -1,4 +1,4 @@
-"""Model + data -> predictions -> metrics."""
+"""Model + data, or a file of predictions, -> metrics."""
 
 from __future__ import annotations
 
@@ -8,22 +8,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bpnet.build import build_from_checkpoint, build_store, pick_device, plain
+from bpnet.build import (
+    build_from_checkpoint,
+    build_query_features,
+    build_store,
+    pick_device,
+    plain,
+)
 from bpnet.checkpoint import Checkpoint
-from bpnet.config import DataConfig, EvaluateConfig, from_dict
+from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.errors import AnnotationError
-from bpnet.evaluation.blind import blind_rows
-from bpnet.evaluation.metrics import best_of_all, localization_metrics, oracle_recall
+from bpnet.errors import AnnotationError, ConfigError
+from bpnet.evaluation.answers import Answer
+from bpnet.evaluation.metrics import localization_metrics
+from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
+from bpnet.evaluation.score import metric_rows, score, table_notes
 from bpnet.models.bpnet import BPNet
+from bpnet.settings import from_dict, replaced
 from bpnet.types import Annotation, Batch, Moment
 from bpnet_features.atomic import write_text_atomically
 
@@ -80,71 +91,51 @@ def validation_metrics(predictions: Sequence[Prediction], rules: Protocol) -> di
     Returns:
         Percent by name.
     """
-    return localization_metrics(
-        [_spans(p.moments) for p in predictions], _targets(predictions), rules
-    )
-
-
-def all_metrics(
-    predictions: Sequence[Prediction], train: Sequence[Annotation] | None, rules: Protocol
-) -> dict[str, Any]:
-    """Every row that stands beside a result, as ``metrics.json`` holds them.
-
-    Args:
-        predictions: With their annotations.
-        train: Training part, on which the blind rows are fitted; None: no such rows.
-        rules: The protocol.
-
-    Returns:
-        ``metrics`` (stage two), ``stage_one`` (its most probable span as the answer),
-        ``oracle_recall`` (best of the first k proposals) and the rows that see no video:
-        ``blind`` (one constant interval, fitted for mIoU), ``blind_best`` (fitted for each column)
-        and ``whole_video``.
-    """
-    targets = _targets(predictions)
-    proposals = [_spans(p.stage_one) for p in predictions]
-    rows: dict[str, Any] = {
-        "metrics": validation_metrics(predictions, rules),
-        "stage_one": localization_metrics(proposals, targets, rules),
-        "oracle_recall": oracle_recall(proposals, targets, protocol=rules),
-        "blind": None,
-        "blind_best": None,
-        "whole_video": None,
-    }
-    if train is not None:
-        durations = [p.annotation.duration_seconds for p in predictions if p.annotation is not None]
-        blind = blind_rows(train, targets, durations, rules)
-        rows |= {
-            "blind": blind["constant"],
-            "blind_best": blind["constant_best"],
-            "whole_video": blind["whole_video"],
-        }
-    return rows
+    targets = [one.annotation.moments for one in predictions if one.annotation is not None]
+    return localization_metrics([_spans(one.moments) for one in predictions], targets, rules)
 
 
 def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
-    """Evaluate a checkpoint and write ``metrics.json`` and ``predictions.jsonl``.
+    """Evaluate, and write ``metrics.json`` and, of a checkpoint, ``predictions.jsonl``.
 
     Args:
         config: What to evaluate.
 
     Returns:
-        What ``metrics.json`` holds, and the predictions.
+        What ``metrics.json`` holds, and the predictions of the checkpoint.
 
     Raises:
-        BPNetError: A file is missing, damaged, or does not fit the checkpoint.
+        BPNetError: A file is missing, damaged, or does not fit the checkpoint or the annotations.
     """
-    rules = protocol(config.protocol)
+    out = output_folder(config)
+    predictions: list[Prediction] = []
+    if config.predictions is not None:
+        results = _evaluate_file(config, config.predictions)
+        out.mkdir(parents=True, exist_ok=True)
+    else:
+        results, predictions = _evaluate_checkpoint(config)
+        out.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(prediction.to_dict()) for prediction in predictions]
+        write_text_atomically(out / "predictions.jsonl", "\n".join(lines) + "\n")
+    write_text_atomically(out / "metrics.json", json.dumps(results, indent=1) + "\n")
+    return results, predictions
+
+
+def _evaluate_checkpoint(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
+    assert config.checkpoint is not None
     device = pick_device(config.device)
     checkpoint = Checkpoint.load(Path(config.checkpoint))
-    changed = {key: value for key, value in config.data.items() if value is not None}
-    data = from_dict(DataConfig, {**checkpoint.data, **changed}, "data")
+    data = from_dict(DataConfig, replaced(checkpoint.data, config.data), "data")
+    rules = protocol(config.protocol, data.dataset)
     annotations, report = read_annotations(data.dataset, data.annotations, config.split)
     log.info("%s", report.summary())
     model, vocabulary = build_from_checkpoint(checkpoint)
     store = build_store(data, checkpoint.feature_spec)
+    query_features = None
+    if checkpoint.query_spec is not None:
+        query_features = build_query_features(data, checkpoint.query_spec)
     max_clips = int(checkpoint.data["max_clips"])
-    dataset = MomentDataset(annotations, store, vocabulary, max_clips, data.missing)
+    dataset = MomentDataset(annotations, store, vocabulary, max_clips, data.missing, query_features)
     predictions = list(
         predict(
             model.to(device),
@@ -155,80 +146,81 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
             progress=True,
         )
     )
+    answers = [_answer(prediction) for prediction in predictions]
+    train = _train_part(data.dataset, data.annotations, data.train_split)
     results = {
         "protocol": rules.name,
         "split": config.split,
         "num_queries": len(predictions),
         "num_dropped": {
-            "annotations": report.num_pairs - report.num_kept,
+            "annotations": report.num_queries - report.num_kept_queries,
             "missing_features": dataset.num_dropped,
+            "missing_query_features": dataset.num_dropped_queries,
         },
-        **all_metrics(predictions, _train_part(data), rules),
+        **metric_rows(answers, dataset.annotations, train, rules),
+        "notes": table_notes(rules, data.dataset, config.split),
         "dataset": data.dataset,
         "feature_spec": plain(store.spec),
         "checkpoint": checkpoint.training,
     }
-    out = output_folder(config)
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(prediction.to_dict()) for prediction in predictions]
-    write_text_atomically(out / "predictions.jsonl", "\n".join(lines) + "\n")
-    write_text_atomically(out / "metrics.json", json.dumps(results, indent=1) + "\n")
     return results, predictions
 
 
+def _evaluate_file(config: EvaluateConfig, path: str) -> dict[str, Any]:
+    absent = [name for name in ("dataset", "annotations") if config.data.get(name) is None]
+    if absent:
+        given = " and ".join(f"data.{name}=..." for name in absent)
+        raise ConfigError(f"predictions={path!r}: what are they about? Give {given}")
+    dataset, folder = config.data["dataset"], config.data["annotations"]
+    annotations, report = read_annotations(dataset, folder, config.split)
+    log.info("%s", report.summary())
+    found = read_predictions(path)
+    log.info("%s: form %s (%s)", path, found.form, found.reason)
+    results = score(
+        found,
+        annotations,
+        _train_part(dataset, folder, "train"),
+        config.protocol,
+        dataset,
+        config.split,
+        config.data.get("missing") or "error",
+    )
+    dropped = {"annotations": report.num_queries - report.num_kept_queries}
+    return {**results, "num_dropped": dropped | results["num_dropped"]}
+
+
 def output_folder(config: EvaluateConfig) -> Path:
-    """Where an evaluation writes: ``out``, or ``eval_SPLIT`` beside the checkpoint."""
+    """Where an evaluation writes: ``out``, or ``eval_SPLIT`` beside what is evaluated."""
     if config.out is not None:
         return Path(config.out)
-    checkpoint = Path(config.checkpoint)
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    evaluated = Path(config.checkpoint or config.predictions or "")
+    folder = evaluated if evaluated.is_dir() else evaluated.parent
     return folder / f"eval_{config.split}"
 
 
-def format_table(results: dict[str, Any]) -> str:
-    """The rows of ``metrics.json`` as a table for the terminal.
-
-    Args:
-        results: What `evaluate` gave.
-
-    Returns:
-        Lines, without a final line break.
-    """
-    columns = list(results["metrics"])
-    largest, oracle = best_of_all(results["oracle_recall"])
-    rows = {
-        "two stages": results["metrics"],
-        "stage one alone": results["stage_one"],
-        f"best of {largest} proposals": oracle,
-        "constant interval": results["blind"],
-        "  fitted a column": results["blind_best"],
-        "whole video": results["whole_video"],
-    }
-    width = max(map(len, rows))
-    lines = [
-        f"protocol {results['protocol']}, split {results['split']}, "
-        f"{results['num_queries']} queries, percent",
-        " " * width + "".join(f"{name.replace(',IoU=', ' '):>9}" for name in columns),
-    ]
-    for name, row in rows.items():
-        if row is not None:
-            cells = (f"{row[column]:9.2f}" if column in row else f"{'':9}" for column in columns)
-            lines.append(f"{name:<{width}}" + "".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _train_part(data: DataConfig) -> list[Annotation] | None:
+def _train_part(dataset: str, folder: str, split: str) -> list[Annotation] | None:
     try:
-        return read_annotations(data.dataset, data.annotations, data.train_split)[0]
+        return read_annotations(dataset, folder, split)[0]
     except AnnotationError as err:
         log.warning("no blind rows, which are fitted on the training part: %s", err)
         return None
 
 
-def _spans(moments: Sequence[Moment]) -> list[tuple[float, float]]:
-    return [(moment.start_seconds, moment.end_seconds) for moment in moments]
+def _answer(prediction: Prediction) -> Answer:
+    truth = prediction.annotation
+    saliency = None
+    if truth is not None and truth.saliency is not None:
+        saliency = prediction.saliency(truth.saliency.clip_seconds)
+    return Answer(
+        moments=_spans(prediction.moments),
+        scores=[moment.score for moment in prediction.moments],
+        stage_one=_spans(prediction.stage_one),
+        stage_one_scores=[moment.score for moment in prediction.stage_one],
+        saliency=saliency,
+    )
 
 
-def _targets(predictions: Sequence[Prediction]) -> list[tuple[float, float]]:
-    truths = [prediction.annotation for prediction in predictions]
-    return [(truth.start_seconds, truth.end_seconds) for truth in truths if truth is not None]
+def _spans(moments: Sequence[Moment]) -> npt.NDArray[np.float64]:
+    """Moments in seconds (n, 2)."""
+    pairs = [(moment.start_seconds, moment.end_seconds) for moment in moments]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)

@@ -23,6 +23,7 @@ class Prediction:
         stage_one: Stage one's ranking of the same spans; the score is P_start * P_end.
         start_probabilities: (T,) float32, for each clip.
         end_probabilities: (T,) float32, of the last clip inside the moment.
+        highlight_scores: (T,) float32 in [0, 1]: how well each clip fits the query, by stage one.
         edges_seconds: Edges of the clips (T + 1,).
         annotation: The truth, where it is known.
     """
@@ -31,8 +32,26 @@ class Prediction:
     stage_one: tuple[Moment, ...]
     start_probabilities: npt.NDArray[np.float32]
     end_probabilities: npt.NDArray[np.float32]
+    highlight_scores: npt.NDArray[np.float32]
     edges_seconds: npt.NDArray[np.float64]
     annotation: Annotation | None = None
+
+    def saliency(self, clip_seconds: float) -> list[float]:
+        """Scores of clips of another length, as saliency is judged.
+
+        Args:
+            clip_seconds: Their length, > 0.
+
+        Returns:
+            The highlight score at the middle of each whole clip of the video; of a video that is
+            shorter than one clip, at its middle.
+        """
+        count = max(1, int(self.edges_seconds[-1] / clip_seconds))
+        middles = (np.arange(count) + 0.5) * min(clip_seconds, self.edges_seconds[-1])
+        places = np.searchsorted(self.edges_seconds, middles, side="right") - 1
+        places = places.clip(0, len(self.highlight_scores) - 1)
+        scores: list[float] = self.highlight_scores[places].tolist()
+        return scores
 
     def to_dict(self) -> dict[str, Any]:
         """One line of ``predictions.jsonl``: times in seconds."""
@@ -42,7 +61,14 @@ class Prediction:
         }
         if self.annotation is None:
             return values
-        return dataclasses.asdict(self.annotation) | values
+        truth = dataclasses.asdict(self.annotation)
+        if self.annotation.saliency is None:
+            del truth["saliency"]
+        else:
+            values["saliency_scores"] = self.saliency(self.annotation.saliency.clip_seconds)
+        if not self.annotation.other_moments:
+            del truth["other_moments"]
+        return truth | values
 
 
 def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Prediction]:
@@ -65,6 +91,7 @@ def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Predicti
     ranks = order.cpu().numpy()
     starts = torch.softmax(stage_one.start_logits, dim=1).cpu().numpy()
     ends = torch.softmax(stage_one.end_logits, dim=1).cpu().numpy()
+    highlights = torch.sigmoid(stage_one.highlight_logits.float()).cpu().numpy()
     predictions = []
     for row, sample in enumerate(samples):
         grid, count = sample.grid, counts[row]
@@ -77,6 +104,7 @@ def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Predicti
                 stage_one=tuple(probable),
                 start_probabilities=starts[row, : grid.num_clips],
                 end_probabilities=ends[row, : grid.num_clips],
+                highlight_scores=highlights[row, : grid.num_clips],
                 edges_seconds=grid.edges_seconds,
                 annotation=sample.annotation,
             )

@@ -51,7 +51,7 @@ def answer_of(
         edges_seconds=prediction.edges_seconds,
         start_probabilities=prediction.start_probabilities,
         end_probabilities=prediction.end_probabilities,
-        target=None if truth is None else (truth.start_seconds, truth.end_seconds),
+        targets=() if truth is None else truth.moments,
         frames=[] if video is None else film_strip(video, duration_seconds),
     )
 

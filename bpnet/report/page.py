@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bpnet.evaluation.metrics import best_of_all, tiou
+from bpnet.evaluation.metrics import tiou
+from bpnet.report.metrics_table import metrics_table, text
 from bpnet.report.template import PAGE, STYLE
 from bpnet.types import Moment
 from bpnet_features.atomic import write_text_atomically
@@ -35,7 +35,7 @@ class ReportAnswer:
         edges_seconds: Edges of the clips (T+1,), ascending.
         start_probabilities: Probability of each clip to be the first of the moment (T,).
         end_probabilities: Probability of each clip to be the last of it (T,).
-        target: The true moment, or None where it is not known.
+        targets: The true moments; none where they are not known.
         frames: Times and JPEG bytes, ascending; may be empty.
     """
 
@@ -47,7 +47,7 @@ class ReportAnswer:
     edges_seconds: npt.NDArray[np.floating[Any]]
     start_probabilities: npt.NDArray[np.floating[Any]]
     end_probabilities: npt.NDArray[np.floating[Any]]
-    target: tuple[float, float] | None
+    targets: Sequence[tuple[float, float]]
     frames: Sequence[tuple[float, bytes]]
 
     def __post_init__(self) -> None:
@@ -74,84 +74,30 @@ def write_report(
         metrics: What ``metrics.json`` holds, or None for a page without the table.
         notes: Paragraphs of plain text below the heading.
     """
-    parts = [f"<h1>{_text(title)}</h1>", *(f"<p class=note>{_text(note)}</p>" for note in notes)]
+    parts = [f"<h1>{text(title)}</h1>", *(f"<p class=note>{text(note)}</p>" for note in notes)]
     if metrics is not None:
-        parts.append(_metrics_table(metrics))
+        parts.append(metrics_table(metrics))
     if answers:
         parts.append(_LEGEND)
     parts += [_card(answer) for answer in answers]
-    page = PAGE.format(title=_text(title), style=STYLE, body="\n".join(parts))
+    page = PAGE.format(title=text(title), style=STYLE, body="\n".join(parts))
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(target, page)
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> str:
-    """The rows that stand beside every result, each with a sentence that says what it is."""
-    largest, oracle = best_of_all(metrics.get("oracle_recall") or {})
-    rows: list[tuple[str, Mapping[str, float] | None, str]] = [
-        (
-            "Two-stage",
-            metrics["metrics"],
-            "Candidates of stage one, ranked by the score of stage two.",
-        ),
-        (
-            "Stage one alone",
-            metrics.get("stage_one"),
-            "The same candidates, ranked by their boundary probabilities only.",
-        ),
-        (
-            "Blind constant",
-            metrics.get("blind"),
-            "One fixed part of every video, fitted on train; it sees neither video nor query.",
-        ),
-        (
-            "Blind, best a column",
-            metrics.get("blind_best"),
-            "The same with another part for each column, fitted on train for that column.",
-        ),
-        (
-            "Oracle",
-            oracle,
-            f"Always the best of the {largest} candidates: the most that stage two could reach.",
-        ),
-    ]
-    columns = list(metrics["metrics"])
-    groups = ""
-    for group, names in itertools.groupby(columns, key=lambda name: name.split(",")[0]):
-        heading = f"{_text(group)}, IoU" if group.startswith("R@") else _text(group)
-        groups += f"<th scope=colgroup colspan={len(list(names))} class=group>{heading}</th>"
-    below = "".join(f"<th scope=col>{_text(name.partition('=')[2])}</th>" for name in columns)
-    body = ""
-    for name, values, sentence in rows:
-        if values:
-            cells = [f"{values[column]:.1f}" if column in values else "" for column in columns]
-            body += (
-                f"<tr><th scope=row>{name}</th><td>{'</td><td>'.join(cells)}</td></tr>"
-                f"<tr class=why><td colspan={len(columns) + 1}>{sentence}</td></tr>"
-            )
-    caption = (
-        f"{metrics['num_queries']:,} queries of split {_text(metrics['split'])}, "
-        f"protocol {_text(metrics['protocol'])}, percent"
-    )
-    return (
-        f"<div class=scroll><table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
-        f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 def _card(answer: ReportAnswer) -> str:
     """One query: heading, facts, picture."""
     best = answer.moments[0]
-    facts = [f"video {_text(answer.video_id)}", f"{answer.duration_seconds:.1f} s"]
+    facts = [f"video {text(answer.video_id)}", f"{answer.duration_seconds:.1f} s"]
     facts.append(f"answer <b class=moment>{_range(best)}</b>")
-    if answer.target is not None:
-        overlap = float(tiou((best.start_seconds, best.end_seconds), answer.target))
-        facts.append(f"true <b class=target>{_range(answer.target)}</b>")
+    if answer.targets:
+        overlap = float(tiou((best.start_seconds, best.end_seconds), answer.targets).max())
+        facts.append(f"true <b class=target>{_ranges(answer.targets)}</b>")
         facts.append(f"<b class=iou>IoU {overlap:.2f}</b>")
     line = "".join(f"<span>{fact}</span>" for fact in facts)
     return (
-        f"<article><h2>{_text(answer.query)}</h2><p class=facts>{line}</p>{_picture(answer)}"
+        f"<article><h2>{text(answer.query)}</h2><p class=facts>{line}</p>{_picture(answer)}"
         "</article>"
     )
 
@@ -180,11 +126,13 @@ def _picture(answer: ReportAnswer) -> str:
             drawn.append(_candidate(answer, proposal, proposals, rank, top))
             top += 14
         top += 10
-    if answer.target is not None:
-        drawn.append(_lane_name("True moment", top))
-        label = _range(answer.target)
-        drawn.append(_labelled_bar(answer, answer.target, top + 18, 14, "target", label))
-        top += 18 + 13 + 14 + 10
+    if answer.targets:
+        drawn.append(_lane_name(f"True moment{'s' * (len(answer.targets) > 1)}", top))
+        top += 18
+        for target in answer.targets:
+            drawn.append(_labelled_bar(answer, target, top, 14, "target", _range(target)))
+            top += 13 + 14 + 7
+        top += 3
     drawn.append(_lane_name("Answers, best first", top))
     top += 18
     for rank, moment in enumerate(answer.moments[:_MAX_MOMENTS]):
@@ -193,14 +141,14 @@ def _picture(answer: ReportAnswer) -> str:
         span = (moment.start_seconds, moment.end_seconds)
         drawn.append(_labelled_bar(answer, span, top, height, kind, label))
         top += 13 + height + 7
-    if answer.target is not None:
-        left, width = _place(answer, *answer.target)
+    for target in answer.targets:
+        left, width = _place(answer, *target)
         band = f'<rect class="band" x="{left}" width="{width}" y="0" height="{top}"/>'
         drawn.insert(0, band)
     drawn.append(_axis(answer, top))
     summary = f"Timeline of {answer.duration_seconds:.1f} s; answer {_range(answer.moments[0])}"
-    if answer.target is not None:
-        summary += f"; true moment {_range(answer.target)}"
+    if answer.targets:
+        summary += f"; true moment {_ranges(answer.targets)}"
     return (
         f'<svg role="img" aria-label="{summary}" width="100%" height="{top + 26}">'
         f"{''.join(drawn)}</svg>"
@@ -335,8 +283,8 @@ def _range(moment: Moment | tuple[float, float]) -> str:
     return f"{start:.1f}\N{EN DASH}{end:.1f} s"
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
+def _ranges(targets: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(map(_range, targets))
 
 
 _LEGEND = """<p class=legend>

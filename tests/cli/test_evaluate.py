@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from pathlib import Path
 
@@ -96,7 +95,8 @@ def test_the_data_can_be_elsewhere(
     bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     checkpoint = Checkpoint.load(run_dir)
-    moved = dataclasses.replace(checkpoint, data={**checkpoint.data, "features": "/gone/f.h5"})
+    data = {**checkpoint.data, "features": {"path": "/gone/f.h5"}}
+    moved = dataclasses.replace(checkpoint, data=data)
     moved.save(tmp_path / BEST)
     status, _, err = bpnet("evaluate", f"checkpoint={tmp_path}")
     assert status == 2
@@ -118,13 +118,17 @@ def test_missing_videos_are_dropped_and_counted(
     assert bpnet("evaluate", *line, "data.missing=drop")[0] == 0
     results = json.loads(Path("o/metrics.json").read_text())
     assert results["num_queries"] == 2
-    assert results["num_dropped"] == {"annotations": 0, "missing_features": 2}
+    assert results["num_dropped"] == {
+        "annotations": 0,
+        "missing_features": 2,
+        "missing_query_features": 0,
+    }
 
 
 def test_refused_before_heavy_work(process, run_dir: Path, tmp_path: Path) -> None:
     lines = {
         "checkpoint=gone": "CheckpointError: checkpoint 'gone': no such file or folder",
-        "": "ConfigError: checkpoint not set: give checkpoint=...",
+        "": "ConfigError: .*expected one of the two: give checkpoint=RUN or predictions=FILE",
         f"checkpoint={run_dir} protocl=tan": "ConfigError: unknown config key 'protocl'.*protocol",
         f"checkpoint={run_dir} protocol=vslnett": "ConfigError: .*'vslnett'.*vslnet",
         f"checkpoint={run_dir} batch_size=0": "ConfigError: batch_size=0",
@@ -182,7 +186,7 @@ def test_features_of_another_spec(bpnet, dataset_root: Path, run_dir: Path, tmp_
         with FeatureWriter(tmp_path / "other.h5", other) as writer:
             for video_id in store.video_ids():
                 clips = np.zeros((len(store.read(video_id)[0]), 9))
-                writer.add(video_id, clips, store.duration_seconds(video_id) or math.nan)
+                writer.add(video_id, clips, store.entry(video_id).duration_seconds)
     status, _, err = bpnet("evaluate", f"checkpoint={run_dir}", "data.features=other.h5")
     assert status == 2
     assert re.search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.proposer import StageOne
-from bpnet.types import Annotation, Moment, Proposals, Sample
+from bpnet.types import Annotation, Moment, Proposals, Saliency, Sample
 from bpnet_features import ClipGrid
 
 NONE = -1e30
@@ -135,3 +136,31 @@ def test_line_of_the_predictions_file() -> None:
     }
     assert set(second.to_dict()) == {"moments", "stage_one"}  # the truth is not known
     assert all(math.isfinite(m["score"]) for m in line["stage_one"])
+
+
+def test_scores_of_clips_of_another_length() -> None:
+    """Highlight scores 1/4, 1/2, 3/4 of clips [0, 1), [1, 4), [4, 6)."""
+    made = output([[[0.0, 1.0]]], [[0.5]], [[0.5]])
+    quarters = torch.tensor([[0.25, 0.5, 0.75]]).logit()
+    stage_one = dataclasses.replace(made.stage_one, highlight_logits=quarters)
+    grid = ClipGrid(np.array([0.0, 1.0, 4.0, 6.0]), 6.0)
+    (found,) = read_output(dataclasses.replace(made, stage_one=stage_one), [make_sample(grid)])
+    # The middles of clips of 2 s are 1, 3 and 5 s; a clip begins where it begins.
+    assert found.saliency(2.0) == pytest.approx([0.5, 0.5, 0.75])
+    # Of clips of 4 s only one is whole.
+    assert found.saliency(4.0) == pytest.approx([0.5])
+    # A video shorter than one clip has one, with its middle at 3 s.
+    assert found.saliency(10.0) == pytest.approx([0.5])
+
+
+def test_truth_of_the_predictions_file() -> None:
+    """Targets and judged clips are written where the dataset has them."""
+    made = output([[[0.0, 1.0]]], [[0.5]], [[0.5]])
+    annotation = Annotation(
+        "q", "v", "open", 1.0, 2.0, 3.0, "val", ((0.0, 0.5),), Saliency((0,), ((3, 4),))
+    )
+    (found,) = read_output(made, [make_sample(ClipGrid.uniform(3, 3.0), annotation)])
+    line = json.loads(json.dumps(found.to_dict()))
+    assert line["other_moments"] == [[0.0, 0.5]]
+    assert line["saliency"]["clip_ids"] == [0]
+    assert line["saliency_scores"] == pytest.approx([0.5])

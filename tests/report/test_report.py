@@ -20,6 +20,12 @@ METRICS = {
     "stage_one": {"R@1,IoU=0.3": 91.0, "R@1,IoU=0.5": 81.1, "R@5,IoU=0.5": 95.0, "mIoU": 78.9},
     "oracle_recall": {"R@1,IoU=0.3": 91.0, "R@16,IoU=0.3": 99.4, "R@16,IoU=0.5": 98.8},
     "blind": {"interval": [0, 0.475], "R@1,IoU=0.3": 49.3, "R@1,IoU=0.5": 26.8, "mIoU": 30.4},
+    "dataset": "charades_sta",
+    "discounted": {"dR@1,IoU=0.3": 88.0, "dR@1,IoU=0.5": 82.0, "dR@5,IoU=0.5": 93.0},
+    "whole_video": {"R@1,IoU=0.3": 35.0, "R@1,IoU=0.5": 0.4, "mIoU": 27.1},
+    "average_precision": {"mAP": 30.0},
+    "num_dropped": {"annotations": 0, "missing_features": 3},
+    "notes": ["a hit is tIoU >= m"],
     "blind_best": {"R@1,IoU=0.3": 49.5, "R@1,IoU=0.5": 30.7, "mIoU": 30.4},
 }
 
@@ -78,7 +84,7 @@ def answer() -> ReportAnswer:
         edges_seconds=np.arange(0.0, 21.0, 5.0),
         start_probabilities=np.array([0.8, 0.1, 0.1, 0.0]),
         end_probabilities=np.array([0.0, 0.4, 0.4, 0.2]),
-        target=(5.0, 10.0),
+        targets=[(5.0, 10.0)],
         frames=[(2.0, jpeg((200, 0, 0))), (6.0, jpeg((0, 200, 0))), (16.0, jpeg((0, 0, 200)))],
     )
 
@@ -195,24 +201,41 @@ def test_many_frames_and_candidates_are_thinned(tmp_path, answer):
 
 def test_metrics_table(tmp_path, answer):
     page = Page(written(tmp_path, [answer]))
-    assert page.texts("caption") == ["1,234 queries of split test, protocol vslnet, percent"]
-    names = ["Two-stage", "Stage one alone", "Blind constant", "Blind, best a column", "Oracle"]
+    assert page.texts("caption") == ["1,234 queries of charades_sta test, protocol vslnet, percent"]
+    names = ["Two-stage", "Discounted", "Stage one alone", "Blind constant"]
+    names += ["Blind, best a column", "Whole video", "Oracle"]
     assert [text for text in page.texts("th") if text in names] == names
     cells = [text for text in page.texts("td") if re.fullmatch(r"[\d.]*", text)]
     assert cells[2:] == [  # the first two are the corner of the heading
         *("92.0", "83.6", "97.0", "80.2"),
+        *("88.0", "82.0", "93.0", ""),
         *("91.0", "81.1", "95.0", "78.9"),
         *("49.3", "26.8", "", "30.4"),
         *("49.5", "30.7", "", "30.4"),
+        *("35.0", "0.4", "", "27.1"),
         *("99.4", "98.8", "", ""),  # the best of all 16
     ]
     sentences = [text for text in page.texts("td") if text.endswith(".")]
-    assert len(sentences) == 5
-    assert "best of the 16 candidates" in sentences[4]
+    assert len(sentences) == 7
+    assert "best of the 16 candidates" in sentences[6]
+    below = [text for text in page.texts("p") if text.strip() and not text.startswith("\n")]
+    assert below == [
+        "average precision: mAP 30.00",
+        "left out: 3 queries about videos without features",
+        "a hit is tIoU >= m",
+    ]
+
+
+def test_several_true_moments(tmp_path, answer):
+    page = Page(written(tmp_path, [dataclasses.replace(answer, targets=[(14, 18), (5, 10)])]))
+    for kind in ("target", "band"):
+        bars = sorted(seconds(one, 20.0) for one in page.find("rect", kind))
+        assert bars == [pytest.approx((5, 10)), pytest.approx((14, 18))]
+    assert "IoU 0.67" in page.texts("b")  # of the nearest
 
 
 def test_without_truth_frames_candidates_or_metrics(tmp_path, answer):
-    bare = dataclasses.replace(answer, target=None, frames=[], proposals=[])
+    bare = dataclasses.replace(answer, targets=[], frames=[], proposals=[])
     page = Page(written(tmp_path, [bare], metrics=None))
     assert not page.find("table") and not page.find("image")
     assert not page.find("rect", "target") and not page.find("rect", "band")

@@ -1,0 +1,91 @@
+"""What ``metrics.json`` holds -> the table of the page."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from bpnet.evaluation.metrics import best_of_all
+from bpnet.evaluation.table import lines_below
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """The rows that stand beside every result, each with a sentence that says what it is.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+
+    Returns:
+        HTML: the table, and below it what the terminal's table has below it.
+    """
+    largest, oracle = best_of_all(metrics.get("oracle_recall"))
+    discounted = metrics.get("discounted") or {}
+    rows: list[tuple[str, Mapping[str, float] | None, str]] = [
+        (
+            "Two-stage",
+            metrics["metrics"],
+            "Candidates of stage one, ranked by the score of stage two.",
+        ),
+        (
+            "Discounted",
+            {name.removeprefix("d"): value for name, value in discounted.items()},
+            "The same; a hit counts the less, the farther its ends are from the true ones (dR).",
+        ),
+        (
+            "Stage one alone",
+            metrics.get("stage_one"),
+            "The same candidates, ranked by their boundary probabilities only.",
+        ),
+        (
+            "Blind constant",
+            metrics.get("blind"),
+            "One fixed part of every video, fitted on train; it sees neither video nor query.",
+        ),
+        (
+            "Blind, best a column",
+            metrics.get("blind_best"),
+            "The same with another part for each column, fitted on train for that column.",
+        ),
+        (
+            "Whole video",
+            metrics.get("whole_video"),
+            "The whole video as the answer to every query.",
+        ),
+        (
+            "Oracle",
+            oracle,
+            f"Always the best of the {largest} candidates: the most that stage two could reach.",
+        ),
+    ]
+    columns = list(metrics["metrics"])
+    groups = ""
+    for group, names in itertools.groupby(columns, key=lambda name: name.split(",")[0]):
+        heading = f"{text(group)}, IoU" if group.startswith("R@") else text(group)
+        groups += f"<th scope=colgroup colspan={len(list(names))} class=group>{heading}</th>"
+    below = "".join(f"<th scope=col>{text(name.partition('=')[2])}</th>" for name in columns)
+    body = ""
+    for name, values, sentence in rows:
+        if values:
+            cells = [f"{values[column]:.1f}" if column in values else "" for column in columns]
+            body += (
+                f"<tr><th scope=row>{name}</th><td>{'</td><td>'.join(cells)}</td></tr>"
+                f"<tr class=why><td colspan={len(columns) + 1}>{sentence}</td></tr>"
+            )
+    caption = (
+        f"{metrics['num_queries']:,} queries of {text(metrics.get('dataset', ''))} "
+        f"{text(metrics['split'])}, "
+        f"protocol {text(metrics['protocol'])}, percent"
+    )
+    below_table = "".join(f"<p class=note>{text(line)}</p>" for line in lines_below(metrics))
+    return (
+        f"<div class=scroll><table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
+        f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{below_table}"
+    )
+
+
+def text(value: object) -> str:
+    """A value as HTML text."""
+    return html.escape(str(value))
