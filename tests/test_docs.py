@@ -1,0 +1,51 @@
+"""The documentation names what there is: files, datasets, layouts, releases, protocols, counts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bpnet.config import DATASETS
+from bpnet.data.published import counts_table
+from bpnet.evaluation.protocols import PROTOCOLS
+from bpnet_features.known import LAYOUTS, find_layout
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "features" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def first_column(text: str, heading: str) -> list[str]:
+    """Code in the first cells of the rows of the table with this heading."""
+    table = text.split(f"\n| {heading} |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    return [name for cell in cells for name in re.findall("`([^`]+)`", cell)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_datasets() -> None:
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert first_column(text, "name") == [*DATASETS[:-2], "jsonl", "csv"]
+    assert counts_table() in text
+
+
+def test_layouts_and_releases() -> None:
+    text = (ROOT / "features" / "README.md").read_text(encoding="utf-8")
+    assert sorted(first_column(text, "layout")) == sorted(LAYOUTS)
+    table = text.split("\n| layout |")[1].split("\n\n")[0]
+    for line in table.splitlines()[2:]:
+        _, layout, _, releases, _ = line.split("|")
+        for name in re.findall("`([^`]+)`", releases):
+            assert layout.strip(" `") in find_layout(name).layouts, name
+
+
+def test_protocols() -> None:
+    text = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    assert first_column(text, "name")[: len(PROTOCOLS)] == [one.name for one in PROTOCOLS]
