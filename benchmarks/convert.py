@@ -33,6 +33,7 @@ WIDTH = 4096
 NUM_CLIPS = (100, 250)
 JOBS = (1, 2)
 POLL_SECONDS = 0.02
+SETTLE_SECONDS = 2.0
 COPY, COPY_SYNC = "cp", "cp, sync"
 
 
@@ -91,8 +92,10 @@ def compare(source: Path, layout: str, repeats: int, cold: bool) -> None:
     target = source.with_name("target")
     lines = {f"convert --jobs {jobs}": command(source, layout, target, jobs) for jobs in JOBS}
     seconds: dict[str, list[float]] = {name: [] for name in (COPY, COPY_SYNC, *lines)}
+    rng = random.Random(0)
     for _ in range(repeats):
-        for name, taken in seconds.items():
+        # In any order: what the run before leaves behind slows the next one down, or speeds it up.
+        for name in rng.sample(list(seconds), len(seconds)):
             settle(files, cold)
             begun = time.perf_counter()
             if name in lines:
@@ -101,7 +104,7 @@ def compare(source: Path, layout: str, repeats: int, cold: bool) -> None:
                 subprocess.run(["cp", "-r", source, target], check=True)
                 if name == COPY_SYNC:  # all files at once, which is quicker than one by one
                     subprocess.run(["sync", "-f", target], check=True)
-            taken.append(time.perf_counter() - begun)
+            seconds[name].append(time.perf_counter() - begun)
             remove(target)
     print(f"{'':<18}{'seconds (min to max)':>24}{'MB/s':>7}{'of cp':>8}{'of cp, sync':>13}", end="")
     print("   peak memory")
@@ -160,6 +163,7 @@ def run(line: list[str]) -> None:
 def settle(files: list[Path], cold: bool) -> None:
     """Begin every run alike: nothing to be written, the release in the page cache or not."""
     os.sync()
+    time.sleep(SETTLE_SECONDS)  # a disk goes on with what was removed
     for file in files:
         with file.open("rb") as opened:
             if cold:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bpnet.cli.source_options import add_source_options, open_source
 from bpnet.config import DATASETS
-from bpnet.errors import FeatureError
 
 if TYPE_CHECKING:
     from bpnet_features.convert import Converted
 
-_TEXTS = ("backbone", "layer", "normalisation")  # fields of the feature spec that are no numbers
 _MAX_JOBS = 4  # more of them wait for the disk
 
 
@@ -26,32 +24,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """
     text = "features of any published layout -> our own feature file; goes on where it stopped"
     add = commands.add_parser("convert", help=text, description=text)
-    add.add_argument("source", help="file or folder, as its authors publish it")
+    add_source_options(add)
     add.add_argument("out", help="feature file to write; must not be there yet")
-    add.add_argument(
-        "--layout", default="auto", metavar="NAME", help="layout or release (auto: look inside)"
-    )
-    add.add_argument(
-        "--streams", metavar="A,B", help="files or folders below SOURCE, joined in this order"
-    )
-    add.add_argument(
-        "--normalise",
-        default="none",
-        choices=("none", "l2"),
-        help="what is done to each clip of each stream before they are joined (none)",
-    )
-
-    spec = add.add_argument_group("how the features were made, where neither file nor release says")
-    spec.add_argument("--backbone", metavar="NAME", help="extractor, such as i3d")
-    spec.add_argument("--seconds-per-clip", type=float, metavar="S", help="time base")
-    spec.add_argument(
-        "--spec",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other entries of the feature spec, such as fps=24 layer=fc6",
-    )
 
     times = add.add_argument_group("how long the videos are, where the source does not say")
     times.add_argument(
@@ -60,7 +34,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     times.add_argument("--annotations", metavar="PATH", help="folder or file of the dataset")
     times.add_argument(
         "--dataset",
-        choices=DATASETS,
         default="jsonl",
         metavar="NAME",
         help=f"how to read the annotations (jsonl): {', '.join(DATASETS)}",
@@ -82,18 +55,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from bpnet_features import open_features
     from bpnet_features.convert import convert
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger(convert.__module__).setLevel(logging.INFO)
-    source = open_features(
-        args.source,
-        layout=args.layout,
-        streams=args.streams.split(",") if args.streams else (),
-        normalise=args.normalise,
-        spec=_spec(args) or None,
-    )
+    logging.basicConfig(format="%(message)s")  # of warnings
+    source = open_source(args)
     for note in source.notes:
         print(note)
     durations = _durations(args)
@@ -117,35 +82,6 @@ def _convert(args: argparse.Namespace) -> None:
     print("\n".join(_lines(done)))
 
 
-def _spec(args: argparse.Namespace) -> dict[str, Any]:
-    """The entries of the feature spec that stand on the command line."""
-    spec: dict[str, Any] = {}
-    for item in args.spec:
-        key, mark, text = item.partition("=")
-        if not (key and mark and text):
-            raise FeatureError(f"--spec {item!r}: expected KEY=VALUE, such as fps=24")
-        spec[key] = _value(key, text)
-    if args.backbone is not None:
-        spec["backbone"] = args.backbone
-    if args.seconds_per_clip is not None:
-        spec["seconds_per_clip"] = args.seconds_per_clip
-    return spec
-
-
-def _value(key: str, text: str) -> Any:
-    if key in _TEXTS:
-        return text
-    if key == "streams":
-        return tuple(text.split(","))
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise FeatureError(f"--spec {key}={text!r}: expected a number")
-    return value
-
-
 def _durations(args: argparse.Namespace) -> dict[str, float]:
     """Lengths of videos; those of the file count before those of the annotations."""
     from bpnet_features.durations import read_durations
@@ -154,9 +90,15 @@ def _durations(args: argparse.Namespace) -> dict[str, float]:
     if args.annotations is not None:
         from bpnet.data.annotations import read_annotations
         from bpnet.data.inspection import found_parts
+        from bpnet.errors import AnnotationError
 
         for split in found_parts(args.dataset, args.annotations)[0]:
-            for annotation in read_annotations(args.dataset, args.annotations, split)[0]:
+            try:
+                annotations = read_annotations(args.dataset, args.annotations, split)[0]
+            except AnnotationError as err:
+                print(f"part {split} is left out: {err}")
+                continue
+            for annotation in annotations:
                 durations.setdefault(annotation.video_id, annotation.duration_seconds)
     if args.durations is not None:
         durations |= read_durations(args.durations)
@@ -171,6 +113,8 @@ def _lines(done: Converted) -> list[str]:
         f"{done.path}; {written / 1e6:.1f} MB written in {done.seconds:.1f} s "
         f"({written / 1e6 / max(done.seconds, 1e-9):.0f} MB/s)"
     ]
+    if done.num_bytes_before:
+        lines.append(f"{done.num_bytes_before / 1e6:.1f} MB were there from an interrupted run")
     if done.num_unknown_durations:
         lines.append(
             f"{done.num_unknown_durations} videos of unknown length: annotations will say it, or "

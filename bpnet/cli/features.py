@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bpnet.cli import convert
+from bpnet.cli.source_options import add_source_options, open_source
 from bpnet.config import DATASETS
-
-if TYPE_CHECKING:
-    from bpnet_features import FeatureSource
 
 # What counts as a video in a folder; a file that is named itself is always taken for one.
 VIDEO_SUFFIXES = frozenset(
@@ -24,17 +21,17 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bpnet features", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("inspect", help="say what a feature file holds")
-    _add_source_options(add)
+    add_source_options(add)
     add.set_defaults(run=_inspect)
 
     add = commands.add_parser("check", help="does a feature file cover an annotation file?")
-    _add_source_options(add)
+    add_source_options(add)
     add.add_argument("--annotations", required=True, help="folder or file of the dataset")
     add.add_argument(
         "--dataset",
         default="jsonl",
-        choices=DATASETS,
-        help="how to read the annotations (jsonl)",
+        metavar="NAME",
+        help=f"how to read the annotations (jsonl): {', '.join(DATASETS)}",
     )
     add.add_argument("--split", action="append", help="part to check; again for more (all found)")
     add.set_defaults(run=_check)
@@ -58,67 +55,30 @@ def main(arguments: list[str]) -> None:
     args.run(args)
 
 
-def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="feature file, or file or folder of a published release")
-    parser.add_argument(
-        "--layout", default="auto", metavar="NAME", help="layout or release (auto: look inside)"
-    )
-    parser.add_argument(
-        "--streams", metavar="A,B", help="files or folders below FILE, joined in this order"
-    )
-    parser.add_argument(
-        "--normalise",
-        default="none",
-        choices=("none", "l2"),
-        help="what is done to each clip of each stream before they are joined (none)",
-    )
-    parser.add_argument(
-        "--backbone", metavar="NAME", help="extractor, where neither file nor release says"
-    )
-    parser.add_argument(
-        "--seconds-per-clip", type=float, metavar="S", help="time base, where none is known"
-    )
-
-
-def _source(args: argparse.Namespace) -> FeatureSource:
-    from bpnet_features import open_features
-
-    given = {"backbone": args.backbone, "seconds_per_clip": args.seconds_per_clip}
-    return open_features(
-        args.file,
-        layout=args.layout,
-        streams=args.streams.split(",") if args.streams else (),
-        normalise=args.normalise,
-        spec={name: value for name, value in given.items() if value is not None},
-    )
-
-
 def _inspect(args: argparse.Namespace) -> None:
     from bpnet_features.check import inspect
 
-    print("\n".join(inspect(_source(args)).lines()))
+    print("\n".join(inspect(open_source(args, to_look=True)).lines()))
 
 
 def _check(args: argparse.Namespace) -> None:
     from bpnet.data.annotations import read_annotations
+    from bpnet.data.inspection import found_parts
     from bpnet.errors import AnnotationError
     from bpnet_features.check import check
 
-    source = _source(args)
+    source = open_source(args, to_look=True)
     wanted: dict[str, float | None] = {}
-    found = []
-    for split in args.split or ("train", "val", "val_1", "val_2", "test"):
+    for split in args.split or found_parts(args.dataset, args.annotations)[0]:
         try:
             annotations, report = read_annotations(args.dataset, args.annotations, split)
-        except AnnotationError:
+        except AnnotationError as err:
             if args.split:
                 raise
-            continue  # without --split, parts that the dataset lacks are not asked for
-        found.append(split)
+            print(f"part {split} is left out: {err}")
+            continue
         print(report.summary())
         wanted |= {a.video_id: a.duration_seconds for a in annotations}
-    if not found:
-        read_annotations(args.dataset, args.annotations, "train")  # raises
     coverage = check(source, wanted)
     print("\n".join([*source.notes, *coverage.lines()]))
     if not coverage.ok:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import reprlib
+import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bpnet.errors import AnnotationError
 
-# The largest annotation file known has 4 MB. A file is read whole where it is one JSON value.
+# The largest annotation file known has 4 MB. A file is read whole where it is one JSON value, which
+# takes up to forty times its size in memory.
 MAX_FILE_BYTES = 2**28
 
 _SHORT = reprlib.Repr()
@@ -24,21 +27,43 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def raise_faults(file: Path, faults: list[str]) -> None:
-    """Report the faults of a file together: the first five, and their number.
+class Faults:
+    """What is wrong with a file: the first five faults, and the number of all.
+
+    No more are kept, because a damaged file can have more of them than it has bytes to say.
+
+    Args:
+        faults: A sentence each.
+    """
+
+    def __init__(self, faults: Iterable[str] = ()) -> None:
+        self.first: list[str] = []
+        self.count = 0
+        for fault in faults:
+            self.append(fault)
+
+    def append(self, fault: str) -> None:
+        """Add one."""
+        self.count += 1
+        if self.count <= 5:
+            self.first.append(fault)
+
+
+def raise_faults(file: Path, faults: Faults) -> None:
+    """Report the faults of a file together.
 
     Args:
         file: The file.
-        faults: A sentence each; none: nothing happens.
+        faults: Its faults; none: nothing happens.
 
     Raises:
         AnnotationError: There are faults.
     """
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    if faults.count:
+        more = f"; and {faults.count - 5} more" if faults.count > 5 else ""
         raise AnnotationError(
-            f"annotation file {str(file)!r}: {len(faults)} fault{'s' * (len(faults) > 1)}: "
-            f"{'; '.join(faults[:5])}{more}"
+            f"annotation file {str(file)!r}: {faults.count} fault{'s' * (faults.count > 1)}: "
+            f"{'; '.join(faults.first)}{more}"
         )
 
 
@@ -225,9 +250,31 @@ def interval(value: Any, name: str) -> tuple[float, float]:
     return start, end
 
 
+def file_size(file: Path) -> int:
+    """Size of a regular file.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: It cannot be looked at; or it is a pipe, which can let a reader wait for ever, or a
+            device, which has no end.
+    """
+    try:
+        status = file.stat()
+    except ValueError as err:  # a NUL in its name
+        raise OSError(errno.EINVAL, str(err), str(file)) from err
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(file))
+    return status.st_size
+
+
 def _check_size(file: Path) -> None:
     try:
-        size = file.stat().st_size
+        size = file_size(file)
     except OSError as err:
         raise _unreadable(file, err) from err
     if size > MAX_FILE_BYTES:

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bpnet.data.annotation_text import lines, load_object, raise_faults, read_text, shown
+from bpnet.data.annotation_text import Faults, lines, load_object, raise_faults, read_text, shown
 from bpnet.data.repair import RawQuery
 from bpnet.errors import AnnotationError
 
@@ -33,7 +33,7 @@ def read_charades_sta(file: Path, durations_file: Path) -> list[RawQuery]:
     """
     durations = _read_durations(durations_file)
     counters: Counter[str] = Counter()
-    queries, faults = [], []
+    queries, faults = [], Faults()
     for where, line in lines(file):
         left, mark, sentence = line.partition("##")
         try:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from bpnet.data.annotation_text import list_of, load_json, raise_faults, shown, whole_number
+from bpnet.data.annotation_text import Faults, list_of, load_json, raise_faults, shown, whole_number
 from bpnet.data.repair import RawQuery
 from bpnet.errors import AnnotationError
 
@@ -45,7 +45,7 @@ def read_didemo(file: Path) -> list[RawQuery]:
             f"annotation file {str(file)!r}: a JSON {type(value).__name__}: expected a list with "
             "an object a sentence"
         )
-    queries, faults = [], []
+    queries, faults = [], Faults()
     for index, row in enumerate(value):
         try:
             queries.append(_query(row))

@@ -168,12 +168,15 @@ def found_parts(dataset: str, path: str | Path) -> tuple[list[str], dict[str, st
     """
     path = Path(path)
     names = list(parts_of(dataset))
-    if dataset in FREE_DATASETS:
-        names = _free_parts(dataset, path)
-    elif dataset == "activitynet" and any(
-        path.name == name or (path / name).is_file() for name in ("val.json", "test.json")
-    ):
-        names = ["train", "val", "test", "val_merged"]  # the files of 2D-TAN
+    try:
+        if dataset in FREE_DATASETS:
+            names = _free_parts(dataset, path)
+        elif dataset == "activitynet" and any(
+            path.name == name or (path / name).is_file() for name in ("val.json", "test.json")
+        ):
+            names = ["train", "val", "test", "val_merged"]  # the files of 2D-TAN
+    except OSError as err:
+        raise AnnotationError(f"annotations {str(path)!r}: cannot be read: {err}") from err
     found, absent = [], {}
     for name in names:
         try:

@@ -218,7 +218,7 @@ def _find_free(dataset: str, path: Path, split: str) -> PartFiles:
     if path.is_dir() and dataset != "lighthouse":
         return PartFiles((_first_of(names, [path], dataset, split),))
     if path.is_dir():
-        found = [f for f in sorted(path.iterdir()) if f.suffix == ".jsonl"]
+        found = [f for f in sorted(path.iterdir()) if f.suffix == ".jsonl" and f.is_file()]
         found = [file for file in found if part_in_name(file.stem, split) == split]
         if not found:
             raise _nothing_of(names, path, dataset, split)

@@ -30,7 +30,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bpnet.data.annotation_text import raise_faults, shown
+from bpnet.data.annotation_text import Faults, raise_faults, shown
 from bpnet.types import Annotation, Saliency
 
 RULES = {
@@ -134,22 +134,25 @@ def check_queries(file: Path, durations_file: Path, queries: list[RawQuery]) -> 
             id is given twice; all of a kind are counted.
     """
     videos = dict.fromkeys(query.video_id for query in queries)
-    faults = [f"video id {shown(name)}: {why}" for name in videos if (why := _no_video_id(name))]
-    faults += [f"qid {shown(q.qid)}: {why}" for q in queries if (why := _no_id(q.qid))]
-    faults += [
-        f"query {q.qid!r}: {shown(q.query)}: a sentence that no file can hold as UTF-8"
-        for q in queries
-        if not _is_text(q.query)
-    ]
+    faults = Faults(
+        f"video id {shown(name)}: {why}" for name in videos if (why := _no_video_id(name))
+    )
+    for query in queries:
+        if why := _no_id(query.qid):
+            faults.append(f"qid {shown(query.qid)}: {why}")
+    for query in queries:
+        if not _is_text(query.query):
+            what = "a sentence that no file can hold as UTF-8"
+            faults.append(f"query {query.qid!r}: {shown(query.query)}: {what}")
     raise_faults(file, faults)
     unknown = dict.fromkeys(
         query.video_id
         for query in queries
         if not (math.isfinite(query.duration) and query.duration > 0)
     )
-    raise_faults(durations_file, [f"video {name!r} has no duration > 0" for name in unknown])
+    raise_faults(durations_file, Faults(f"video {name!r} has no duration > 0" for name in unknown))
     repeated = [qid for qid, count in Counter(query.qid for query in queries).items() if count > 1]
-    raise_faults(file, [f"qid {qid!r} is given more than once" for qid in repeated])
+    raise_faults(file, Faults(f"qid {qid!r} is given more than once" for qid in repeated))
 
 
 def repair(

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bpnet.data.annotation_text import (
+    Faults,
     interval,
     lines,
     list_of,
@@ -83,7 +84,7 @@ def read_rows(file: Path, split: str, moments_needed: bool = True) -> Rows:
     Raises:
         AnnotationError: The file is damaged, or none of its rows is of that part.
     """
-    queries, faults = [], []
+    queries, faults = [], Faults()
     splits: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
     num_unnamed = 0

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from bpnet.data.annotation_text import lines, raise_faults, shown
+from bpnet.data.annotation_text import Faults, lines, raise_faults, shown
 from bpnet.data.repair import RawQuery
 from bpnet.data.video_json import TACOS_FPS, read_lengths
 
@@ -30,7 +30,7 @@ def read_tacos_samples(file: Path, durations_file: Path) -> list[RawQuery]:
     """
     durations = read_lengths(durations_file)
     counters: Counter[str] = Counter()
-    queries, faults = [], []
+    queries, faults = [], Faults()
     for where, line in lines(file):
         left, mark, sentences = line.partition(":")
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bpnet.data.annotation_text import (
+    Faults,
     interval,
     list_of,
     load_object,
@@ -63,7 +64,7 @@ def read_video_json(file: Path, form: VideoForm) -> list[RawQuery]:
     Raises:
         AnnotationError: The file is damaged, or is of another dataset of this form.
     """
-    queries, faults = [], []
+    queries, faults = [], Faults()
     for video_id, entry in load_object(file, "one entry a video").items():
         try:
             queries.extend(_queries_of(video_id, entry, form))
@@ -85,7 +86,7 @@ def read_lengths(file: Path) -> dict[str, float]:
     Raises:
         AnnotationError: The file is damaged.
     """
-    lengths, faults = {}, []
+    lengths, faults = {}, Faults()
     for video_id, entry in load_object(file, "one entry a video").items():
         form = TACOS_2DTAN if isinstance(entry, dict) and "num_frames" in entry else TACOS_TALL
         try:

@@ -33,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bpnet.data.annotation_text import interval, list_of, number, parse_json, shown
+from bpnet.data.annotation_text import file_size, interval, list_of, number, parse_json, shown
 from bpnet.errors import AnnotationError
 from bpnet.evaluation.answers import Answer
 
@@ -149,7 +149,7 @@ def read_predictions(path: str | Path) -> PredictionFile:
 
 def _read_text(file: Path) -> str:
     try:
-        size = file.stat().st_size
+        size = file_size(file)
         if size > MAX_FILE_BYTES:
             raise _error(
                 file,

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bpnet_features.errors import FeatureError
 
-# Features of one video as float32. Reading takes this once more for the stored form, twice more
-# where that is float64.
+# Features of one video as float32.
 MAX_ARRAY_BYTES = 2**30
+# What reading one video, or copying it, takes in memory, whatever its file claims or is packed
+# with: twice `MAX_ARRAY_BYTES` where it is stored as float64, then once more, and room to work in.
+MAX_READ_BYTES = 4 * MAX_ARRAY_BYTES
 # A csv file; as lines in memory it takes up to nine times this.
 MAX_TEXT_BYTES = 2**26
+# Small files beside features, such as durations; as values in memory they take up to 40 times this.
+MAX_JSON_BYTES = 2**24
 
 
 @contextlib.contextmanager
@@ -40,6 +46,36 @@ def reading(where: str) -> Iterator[None]:
             f"{where}: damaged data ({text}); download or extract it again",
             kind="damaged data",
         ) from err
+
+
+def check_file(path: Path, most: int, where: str) -> None:
+    """Refuse a file that is not to be read whole.
+
+    Args:
+        path: The file.
+        most: The most that is read, in bytes.
+        where: Names it, for the message.
+
+    Raises:
+        FeatureError: It is larger, or no regular file: opening a pipe can wait for ever, and a
+            device has no end.
+        OSError: It is not there.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FeatureError(f"{where}: cannot be read: not a regular file; give another one")
+    if status.st_size > most:
+        raise FeatureError(
+            f"{where}: more than {most} bytes of text, the most that is read", kind="too large"
+        )
+
+
+def check_path(path: Path, where: str) -> None:
+    """Refuse a path that the system does not even look at, such as one that is too long."""
+    try:
+        path.exists()
+    except OSError as err:
+        raise FeatureError(f"{where}: cannot be read ({err.strerror}); check the path") from err
 
 
 def check_claim(shape: tuple[int, ...], dtype: npt.DTypeLike, where: str) -> None:

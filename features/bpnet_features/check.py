@@ -69,9 +69,10 @@ class Summary:
             "spec: " + ", ".join(f"{name}={value}" for name, value in known.items()),
             f"{self.num_videos} videos, {self.num_clips} clips "
             f"(per video {low} to {high}, median {median:g})",
-            f"width {_joined(self.widths)}, {_joined(self.dtypes)}, "
-            f"{self.duration_seconds / 3600:.2f} hours",
+            f"width {_joined(self.widths)}, {_joined(self.dtypes)}",
         ]
+        if self.duration_seconds:
+            lines[-1] += f", {self.duration_seconds / 3600:.2f} hours"
         if self.num_unknown_durations:
             lines.append(f"{self.num_unknown_durations} videos of unknown duration")
         if self.num_odd:

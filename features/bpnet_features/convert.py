@@ -124,13 +124,12 @@ def convert(
         left = [place for place in places if done.get(place.video_id) != states[place.video_id]]
         before = total - sum(place.num_bytes for place in left)
         if done:
-            num_done = len(places) - len(left)
             log.info(
-                "%s: %d of %d videos are there from an interrupted run; going on%s",
+                "%s: goes on after an interrupted run, with %d of %d videos; %d have changed since",
                 out,
-                num_done,
+                len(places) - len(left),
                 len(places),
-                f" ({len(done) - num_done} others have changed since)" * (len(done) > num_done),
+                len(done) - (len(places) - len(left)),
             )
         with tqdm(
             total=total,
@@ -196,7 +195,7 @@ def _stamp(path: Path) -> str:
     """Size and time of a file, or of all files below a folder, in short."""
     stamp = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or a link to itself: reading names it
             status = file.stat()
             stamp.update(f"{str(file)!r} {status.st_size} {status.st_mtime_ns}\n".encode())
     return stamp.hexdigest()[:16]
@@ -268,7 +267,7 @@ class _Copy:
 
 
 def _write(descriptor: int, array: npt.NDArray[np.floating], offset: int) -> None:
-    rest = memoryview(array.view(np.uint8).reshape(-1))  # type: ignore[arg-type]  # before NumPy 2
+    rest = array.view(np.uint8).reshape(-1).data
     while rest:  # the system may take less than all at once
         written = os.pwrite(descriptor, rest[:WRITE_BYTES], offset)
         rest, offset = rest[written:], offset + written

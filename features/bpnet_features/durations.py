@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bpnet_features.bounds import MAX_JSON_BYTES, check_file
 from bpnet_features.errors import FeatureError
 
 NUM_SHOWN = 5
@@ -31,11 +32,14 @@ def read_durations(path: str | os.PathLike[str]) -> dict[str, float]:
     path = Path(path)
     where = f"durations {str(path)!r}"
     try:
+        check_file(path, MAX_JSON_BYTES, where)
         text = path.read_text(encoding="utf-8-sig")
         rows = _json_rows(text, where) if path.suffix == ".json" else _csv_rows(text, where)
     except OSError as err:
         raise FeatureError(f"{where}: cannot be read ({err.strerror}); check the path") from err
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as err:
+    except FeatureError:
+        raise
+    except (ValueError, RecursionError, csv.Error) as err:  # of text, JSON, csv or its numbers
         raise FeatureError(
             f"{where}: {err}: expected a json object {{id: seconds}}, or csv with the columns id "
             "and length"

@@ -19,6 +19,7 @@ from bpnet_features.heaps import check_heaps
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_ATTRIBUTE_BYTES = 2**20
+_ATTRIBUTE_TYPES = (h5py.h5t.TypeStringID, h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID)
 # HDF5 unpacks one at a time, in two or three pieces of memory of its size. h5py makes them of 1 MB.
 MAX_CHUNK_BYTES = 2**28
 _BLOCK_BYTES = 2**20
@@ -167,8 +168,9 @@ def attribute(owner: h5py.File | h5py.Dataset, name: str, where: str) -> str | f
         kind = stored.get_type()
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
             check_heaps(Path(owner.file.filename), where)
+        is_plain = isinstance(kind, _ATTRIBUTE_TYPES) and math.prod(stored.shape) == 1
         value: Any = None
-        if math.prod(stored.shape) == 1 and stored.get_storage_size() <= MAX_ATTRIBUTE_BYTES:
+        if is_plain and stored.get_storage_size() <= MAX_ATTRIBUTE_BYTES:
             value = owner.attrs[name]
         if isinstance(value, np.ndarray):
             value = value.item()

@@ -69,6 +69,7 @@ def parse_header(head: bytes, num_bytes: int, where: str) -> NpyHeader:
         if version not in _READ_HEADER:
             raise FeatureError(f"{where}: npy version {version}: expected (1, 0) or (2, 0)")
         shape, fortran, dtype = _READ_HEADER[version](file)
+        shape = tuple(map(int, shape))  # True is a number as well
     if dtype.hasobject:
         raise FeatureError(
             f"{where}: holds pickled Python objects, which could run any code: not read; save "

@@ -63,7 +63,7 @@ def read_array(path: Path, key: str, where: str) -> npt.NDArray[np.floating]:
                 left[: len(block)] = np.frombuffer(block, np.uint8)
                 left = left[len(block) :]
             file.read(1)  # reaching the end compares the checksum
-    return header.array(numbers)
+        return header.array(numbers)
 
 
 def array_shape(path: Path, key: str, where: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bpnet_features.bounds import check_path
 from bpnet_features.errors import FeatureError
 from bpnet_features.hdf5 import HDF5File
 from bpnet_features.hdf5_reader import Hdf5Reader, find_members
@@ -59,6 +60,7 @@ def open_features(
             says how the features were made.
     """
     root = Path(path)
+    check_path(root, f"features {str(root)!r}")
     named = find_layout(layout)
     streams = (streams,) if isinstance(streams, str) else tuple(streams)
     if normalise not in NORMALISATIONS:
@@ -90,6 +92,7 @@ def open_features(
 def _below(root: Path, stream: str) -> Path:
     """The file or folder of a stream, which must lie below the folder of all streams."""
     part = root / stream
+    check_path(part, f"features {str(root)!r}, stream {stream!r}")
     if Path(stream).is_absolute() or ".." in Path(stream).parts or not part.exists():
         with os.scandir(root) as items:
             names = sorted(item.name for item in items if not item.name.startswith("."))

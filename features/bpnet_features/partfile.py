@@ -26,7 +26,7 @@ from bpnet_features.errors import FeatureError
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 3.0  # how long the workers of a killed process may take to end
-SYNC_BYTES = 256 * 2**20
+SYNC_BYTES = 64 * 2**20  # the disk begins to write early, and little is left to wait for at the end
 SYNC_SECONDS = 5.0
 
 # Not everywhere; fsync does the same and a little more.

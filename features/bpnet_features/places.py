@@ -100,8 +100,9 @@ def _stored(
 
 def digest(source: FeatureSource, places: Iterable[Place]) -> str:
     """Names the file that is to be made, and what it is made from."""
+    # The notes say how the streams are normalised, which the spec alone need not.
     videos = [(place.video_id, *dataclasses.astuple(place.entry)) for place in places]
-    wanted = [str(source.path.resolve()), source.layout, source.spec.to_json(), videos]
+    wanted = [str(source.path.resolve()), source.spec.to_json(), source.notes, videos]
     return hashlib.sha256(json.dumps(wanted, default=float).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bpnet_features import npz
+from bpnet_features.bounds import check_path
 from bpnet_features.errors import FeatureError
 from bpnet_features.hdf5 import HDF5File, check_dataset, read_dataset
+from bpnet_features.readers import list_names
 from bpnet_features.source import check_clips
 from bpnet_features.spec import FeatureSpec
 
@@ -51,6 +52,7 @@ class QueryFeatureStore:
     ) -> None:
         self.path = Path(path)
         self.key = key
+        check_path(self.path, f"query features {str(self.path)!r}")
         self._file = HDF5File(self.path) if self.path.is_file() else None
         self._names = self._list()
         first = self._shape(next(iter(self._names)))
@@ -68,8 +70,7 @@ class QueryFeatureStore:
         if self._file is not None:
             listed = self._file.names()
         elif self.path.is_dir():
-            with os.scandir(self.path) as entries:
-                listed = [entry.name for entry in entries if entry.name.endswith(".npz")]
+            listed = [f"{name}.npz" for name in list_names(self.path, ".npz")]
         else:
             raise FeatureError(f"query features {str(self.path)!r}: no such file or folder")
         names: dict[str, str] = {}

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bpnet_features import npy, npz, tensor_file, text
-from bpnet_features.bounds import reading
+from bpnet_features.bounds import MAX_JSON_BYTES, check_file, reading
 from bpnet_features.errors import FeatureError
 from bpnet_features.ids import VideoIndex, shared_id
 from bpnet_features.source import Entry
 
-MAX_JSON_BYTES = 2**24
 SHAPES_NAME = "feature_shapes.json"
 
 
@@ -184,8 +183,7 @@ def read_shapes(path: Path) -> Mapping[str, int]:
             "there, or use the layout 'npy'"
         )
     with reading(where), path.open("rb") as file:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise FeatureError(f"{where}: more than {MAX_JSON_BYTES} bytes, the most that is read")
+        check_file(path, MAX_JSON_BYTES, where)
         shapes = json.load(file)
     if not isinstance(shapes, dict) or not all(type(value) is int for value in shapes.values()):
         raise FeatureError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bpnet_features.bounds import check_claim
 from bpnet_features.errors import FeatureError
 from bpnet_features.grid import ClipGrid
 from bpnet_features.readers import Reader
@@ -127,12 +128,17 @@ class Release:
                 infinite.
         """
         where = f"video {video_id!r} in {self.path}"
-        streams = [reader.read(name, place) for reader, name, place in self._places(video_id)]
-        length = self._common_length(video_id, [len(stream) for stream in streams])
-        if len(streams) == 1 and self._normalise == "none":
-            return check_clips(streams[0], self.spec, where)
+        places = self._places(video_id)
+        if len(places) > 1:  # all streams together may take what one may
+            entry = self.entry(video_id)
+            check_claim((entry.num_clips, entry.feature_dim), np.float32, where)
+        elif self._normalise == "none":
+            ((reader, name, place),) = places
+            return check_clips(reader.read(name, place), self.spec, where)
         with np.errstate(over="ignore"):
-            parts = [stream[:length].astype(np.float32) for stream in streams]
+            parts = [reader.read(name, place).astype(np.float32) for reader, name, place in places]
+        length = self._common_length(video_id, [len(part) for part in parts])
+        parts = [part[:length] for part in parts]
         if self._normalise == "l2":
             parts = [_divided_by_norm(part) for part in parts]
         return check_clips(np.concatenate(parts, axis=1), self.spec, where)

@@ -85,6 +85,8 @@ def describe(
         candidates += rows
         width += part_width
     notes += _gaps([reader for part in parts for reader in part.readers], root)
+    if normalise != "none":
+        notes.append(f"normalise {normalise}: each clip of each stream is divided by its norm")
     streams = [label for part in parts for label in part.labels]
     if len(parts) > 1:
         streams = [_stream_name(part, label) for part in parts for label in part.labels or ("",)]

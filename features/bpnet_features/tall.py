@@ -19,6 +19,7 @@ NAME = re.compile(r"(?P<id>.+)_(?P<first>\d{1,9})_(?P<end>\d{1,9})")
 FPS = 29.4
 # 2D-TAN's choice among the lengths that stand in one folder: 64, 128, 256 and 512 frames.
 CLIP_LENGTH_FRAMES = 64
+MIN_LENGTH_FRAMES = 10
 
 
 class TallReader:
@@ -26,13 +27,14 @@ class TallReader:
 
     Args:
         path: The folder.
-        length: Length of the intervals in frames, >= 10.
+        length: Length of the intervals in frames, >= `MIN_LENGTH_FRAMES`.
 
     Attributes:
         stride: Frames between the beginnings of neighbouring intervals.
 
     Raises:
-        FeatureError: It is no folder, or holds no interval of that length.
+        FeatureError: It is no folder, or holds no interval of that length, or the length is out of
+            range.
     """
 
     layout = "tall"
@@ -40,6 +42,11 @@ class TallReader:
     def __init__(self, path: Path, length: int = CLIP_LENGTH_FRAMES) -> None:
         if not isinstance(length, int) or length < 10:
             raise FeatureError(f"clip_length_frames={length!r}: expected an integer >= 10")
+        if not isinstance(length, int) or length < MIN_LENGTH_FRAMES:
+            raise FeatureError(
+                f"clip_length_frames={length!r}: expected an integer >= {MIN_LENGTH_FRAMES} for "
+                "the layout 'tall'"
+            )
         self.path = path
         self.length = length
         self.stride = length // 5  # they overlap by 0.8, rounded as 2D-TAN does
@@ -51,7 +58,7 @@ class TallReader:
                 first, end = int(found["first"]), int(found["end"])
                 lengths.add(end - first)
                 on_grid = first % self.stride == 1  # as 2D-TAN reads them; there may be others
-                if on_grid and end - first == length and f"_{first}_{end}" in name:
+                if on_grid and end - first == length and name.endswith(f"_{first}_{end}"):
                     self._firsts.setdefault(found["id"], []).append(first)
         if not self._firsts:
             raise FeatureError(
@@ -66,12 +73,13 @@ class TallReader:
     def entry(self, name: str, where: str) -> Entry:
         """See `Reader`; one file is looked at."""
         firsts = self._firsts[name]
-        absent = set(range(1, firsts[-1], self.stride)) - set(firsts)
-        if absent:
+        wanted = range(1, firsts[-1] + 1, self.stride)  # a name can say any number of them
+        if len(firsts) < len(wanted):
+            gap = next(frame for frame, first in zip(wanted, firsts, strict=False) if frame < first)
             raise FeatureError(
                 f"{where}: {len(firsts)} clips of {self.length} frames, the last from frame "
-                f"{firsts[-1]}, but {len(absent)} are missing before it, the first from frame "
-                f"{min(absent)}; unpack the archive again",
+                f"{firsts[-1]}, but {len(wanted) - len(firsts)} are missing before it, the first "
+                f"from frame {gap}; unpack the archive again",
                 kind="damaged data",
             )
         first = npy.vector_entry(self.files(name)[0], where)

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bpnet_features.bounds import MAX_ARRAY_BYTES, MAX_TEXT_BYTES, check_claim, reading
+from bpnet_features.bounds import (
+    MAX_ARRAY_BYTES,
+    MAX_TEXT_BYTES,
+    check_claim,
+    check_file,
+    reading,
+)
 from bpnet_features.errors import FeatureError
 from bpnet_features.source import Entry
 
@@ -115,8 +121,5 @@ def _numbers(words: list[str], where: str) -> npt.NDArray[np.float32]:
 
 def _text(path: Path, most: int, where: str) -> str:
     with reading(where), path.open("rb") as file:
-        if path.stat().st_size > most:
-            raise FeatureError(
-                f"{where}: more than {most} bytes of text, the most that is read", kind="too large"
-            )
+        check_file(path, most, where)
         return file.read().decode("utf-8")

@@ -43,7 +43,7 @@ def open_zip(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_list(file: BinaryIO, where: str) -> None:
-    """Refuse a list of members by what the end of the file says, as it takes memory when it is read.
+    """Refuse a list of members by what the end of the file says, before it takes memory.
 
     Only an end that all zip libraries read alike is let through: PyTorch has another than Python.
     """

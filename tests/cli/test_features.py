@@ -53,10 +53,15 @@ def test_check_finds_nan_and_empty_videos(bpnet, tmp_path: Path) -> None:
         assert name in out
 
 
-def test_a_plain_file_needs_its_backbone(bpnet, tmp_path: Path) -> None:
+def test_a_plain_file_can_be_looked_at(bpnet, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["a"] = np.zeros((4, 3), dtype=np.float32)
     status, out, err = bpnet("features", "inspect", "plain.h5")
+    assert (status, err) == (0, "")
+    assert "spec: backbone=unknown, feature_dim=3" in out
+    assert "1 videos of unknown duration" in out and "hours" not in out
+    # To be stored it must be known what made them.
+    status, out, err = bpnet("features", "convert", "plain.h5", "out.h5")
     assert (status, out) == (2, "")
     assert re.match(r"FeatureError: features 'plain\.h5': nothing says.*\(--backbone\)\n", err)
     line = ["plain.h5", "--backbone", "tiny", "--seconds-per-clip", "2"]

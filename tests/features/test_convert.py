@@ -123,6 +123,16 @@ def test_a_store_that_lies_about_pooling(folder: Path, out: Path, value: int) ->
         FeatureStore(out).read("v0")
 
 
+def test_lengths_that_do_not_fit_the_stride_are_told(folder: Path, out: Path, caplog) -> None:
+    source = Folder(folder, dataclasses.replace(SPEC, seconds_per_clip=0.5))
+    convert(source, out, durations={f"v{number}": 1.5 + number for number in range(10)})
+    assert not caplog.records
+    convert(source, out.with_name("g.h5"), durations={"v0": 60.0, "v1": 60.0})
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "'v0' differ: 1.50 s by the clips and their stride, 60.00 s in the" in first
+    assert second.endswith("the length of 2 videos differ")
+
+
 def test_values_that_half_precision_cannot_hold(folder: Path, out: Path) -> None:
     np.save(folder / "v3.npy", clips(3) + 7e4)
     with pytest.raises(FeatureError, match=r"'v3' .*values up to 700\d\d.* float16 cannot hold"):
@@ -244,7 +254,7 @@ def test_broken_off_while_dropping(folder: Path, out: Path, monkeypatch, caplog)
         {"max_clips": 9},
         {"durations": {"v3": 7.0}},
         {"source": {"spec": dataclasses.replace(SPEC, normalisation="l2")}},
-        {"source": {"layout": "another"}},
+        {"source": {"notes": ("normalise l2",)}},
         {"files": {"v3": clips(3, 8)}},
         {"files": {"new": clips(3)}},
     ],
@@ -595,6 +605,5 @@ def test_going_on_is_told(folder: Path, out: Path, caplog) -> None:
         convert(Folder(folder), out)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{out}: 8 of 10 videos are there from an interrupted run; going on (1 others have changed "
-        "since)"
+        f"{out}: goes on after an interrupted run, with 8 of 10 videos; 1 have changed since"
     )

@@ -398,6 +398,10 @@ def test_hdf5(tmp_path: Path, write: Callable[[h5py.File], None], match: str, ow
     if not own:
         refused(path, "hdf5", rf"'a'.*{match}")
         return
+    if write is put_together:  # what it is put together from stands among the texts
+        with pytest.raises(FeatureError, match="damaged heap of texts"):
+            FeatureStore(path)
+        return
     store = FeatureStore(path)
     assert store.video_ids()[0] == "a"
     with little_memory():
@@ -420,6 +424,20 @@ def test_a_heap_of_texts_that_has_no_end(tmp_path: Path, size: int) -> None:
     for layout in ("auto", "bpnet"):
         with pytest.raises(FeatureError, match=r"a damaged heap of texts at byte \d+"):
             open_features(path, layout=layout)
+
+
+def test_a_text_longer_than_what_is_there(tmp_path: Path) -> None:
+    """HDF5 itself would take 4 GB for it."""
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as file:
+        write_header(file, FeatureSpec("tiny", 3))
+    data = path.read_bytes()
+    spec = FeatureSpec("tiny", 3).to_json().encode()
+    text = struct.pack("<LQ", len(spec), data.index(b"GCOL"))
+    assert data.count(text) == 1
+    path.write_bytes(data.replace(text, b"\x7f\xff\xff\xff" + text[4:]))
+    with pytest.raises(FeatureError, match=r"a damaged heap of texts"):
+        open_features(path)
 
 
 def test_an_hdf5_file_cut_off_or_flipped_anywhere(tmp_path: Path) -> None:
