@@ -18,8 +18,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("video", help="id of a video of --features; without it, a video file")
     parser.add_argument("queries", nargs="+", metavar="sentence")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or run folder")
-    parser.add_argument("--features", help="feature store that holds the video")
-    parser.add_argument("--duration", type=float, help="seconds, for a store that does not say")
+    parser.add_argument("--features", help="features that hold the video, of any layout")
+    parser.add_argument("--duration", type=float, help="seconds, for features that do not say")
     parser.add_argument("--top", type=int, default=5, help="moments a sentence (5)")
     parser.add_argument("--json", action="store_true", help="print lists of moments as JSON")
     parser.add_argument("--report", metavar="FILE.html", help="also draw the answers")
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     if not Path(args.checkpoint).exists():  # seen before the heavy imports
         raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
-    if args.features is not None and not Path(args.features).is_file():
-        raise FeatureError(f"feature file {args.features!r}: no such file")
+    if args.features is not None and not Path(args.features).exists():
+        raise FeatureError(f"features {args.features!r}: no such file or folder")
     if args.features is None and not Path(args.video).is_file():
         raise FeatureError(
             f"video {args.video!r}: no such file; for the id of a video in a feature store give "

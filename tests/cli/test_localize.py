@@ -6,10 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from bpnet import Localizer
 from bpnet.checkpoint import BEST
+from bpnet_features import FeatureStore
 
 QUERIES = ["the small circle spins", "the small circle jumps"]
 
@@ -52,16 +55,26 @@ def test_text(bpnet, dataset_root: Path, run_dir: Path) -> None:
 def test_a_plain_file_with_a_duration(
     bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path
 ) -> None:
-    import h5py
-
-    from bpnet_features import FeatureStore
-
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["v0"] = FeatureStore(dataset_root / "features.h5").read("v0")[0]
     line = ["--checkpoint", run_dir, "--features", "plain.h5", "--json", "--top", "100"]
     status, out, _ = bpnet("localize", "v0", QUERIES[0], *line, "--duration", "7.75")
     assert status == 0
     assert max(moment["end_seconds"] for moment in json.loads(out)[0]) <= 7.75
+
+
+def test_a_folder_of_another_project(
+    bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "v0.npy", FeatureStore(dataset_root / "features.h5").read("v0")[0])
+    answers = []
+    for features in (tmp_path / "npy", dataset_root / "features.h5"):
+        line = ["--checkpoint", run_dir, "--features", features, "--json"]
+        status, out, err = bpnet("localize", "v0", QUERIES[0], *line)
+        assert status == 0, err
+        answers.append(out)
+    assert answers[0] == answers[1]
 
 
 def test_a_report(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
@@ -101,7 +114,7 @@ def test_refused_before_heavy_work(process, dataset_root: Path, run_dir: Path) -
     assert (status, out) == (0, ""), err
     expected = [
         "CheckpointError: checkpoint 'gone': no such file or folder",
-        "FeatureError: feature file 'gone.h5': no such file",
+        "FeatureError: features 'gone.h5': no such file or folder",
         "FeatureError: video 'gone.mp4': no such file; for the id of a video in a feature store "
         "give --features",
     ]
