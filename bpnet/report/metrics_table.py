@@ -78,11 +78,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"{text(metrics['split'])}, "
         f"protocol {text(metrics['protocol'])}, percent"
     )
-    below_table = "".join(f"<p class=note>{text(line)}</p>" for line in lines_below(metrics))
+    below_table = "".join(f"<p class=below>{text(line)}</p>" for line in lines_below(metrics))
     return (
         f"<div class=scroll><table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
-        f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{below_table}"
+        f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table>"
+        f"{below_table}</div>"
     )
 
 

@@ -11,6 +11,7 @@ color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto S
 h1{font-size:1.75rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 .75rem;text-wrap:balance}
 h2{font-size:1.15rem;line-height:1.3;margin:0 0 .35rem;overflow-wrap:anywhere}
 .note{color:var(--soft);margin:.25rem 0;max-width:44rem}
+.below{color:var(--soft);font-size:.8rem;margin:.4rem 0 0}
 .scroll,article{background:var(--card);border:1px solid var(--line);border-radius:12px;
 padding:1.25rem;margin-top:1.25rem}
 .scroll{overflow-x:auto}
