@@ -18,7 +18,7 @@ MAX_ARRAY_BYTES = 2**30
 # What reading one video, or copying it, takes in memory, whatever its file claims or is packed
 # with: twice `MAX_ARRAY_BYTES` where it is stored as float64, then once more, and room to work in.
 MAX_READ_BYTES = 4 * MAX_ARRAY_BYTES
-# A csv file; as lines in memory it takes up to nine times this.
+# A csv file; as lines in memory it takes up to twelve times this.
 MAX_TEXT_BYTES = 2**26
 # Small files beside features, such as durations; as values in memory they take up to 40 times this.
 MAX_JSON_BYTES = 2**24

@@ -16,7 +16,7 @@ from bpnet_features.bounds import (
     reading,
 )
 from bpnet_features.errors import FeatureError
-from bpnet_features.source import Entry
+from bpnet_features.source import MAX_CLIPS, Entry
 
 MAX_VECTOR_BYTES = 2**22  # about 300,000 numbers
 
@@ -72,7 +72,13 @@ def csv_read(path: Path, where: str) -> npt.NDArray[np.floating]:
 
 
 def _csv_lines(path: Path, where: str) -> list[str]:
-    lines = _text(path, MAX_TEXT_BYTES, where).rstrip().split("\n")
+    text = _text(path, MAX_TEXT_BYTES, where).rstrip()
+    num_rows = text.count("\n")
+    if num_rows > MAX_CLIPS:
+        raise FeatureError(
+            f"{where}: {num_rows} rows: at most {MAX_CLIPS} clips are read", kind="too large"
+        )
+    lines = text.split("\n")
     if lines == [""]:
         raise FeatureError(f"{where}: an empty file; download it again", kind="damaged data")
     if lines[0].count(",") * len(lines) > MAX_ARRAY_BYTES // 4:
