@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +14,8 @@ from torch import Tensor
 
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, ModelConfig, TrainConfig
-from bpnet.data.vocabulary import Vocabulary
+from bpnet.data.vocabulary import Vocabulary, tokenize
+from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.models.bpnet import BPNet
 from bpnet.models.encoder import Encoder
@@ -25,8 +30,12 @@ from bpnet.models.layers import (
 )
 from bpnet.models.proposer import Proposer, RnnPredictor, TransformerPredictor
 from bpnet.models.scorer import Scorer
+from bpnet.models.vslnet_weights import from_vslnet, read_state
 from bpnet.settings import from_dict
+from bpnet.version import __version__
 from bpnet_features import FeatureSource, FeatureSpec, QueryFeatureStore, open_features
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +81,18 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
             max_positions=sizes.max_positions,
             dropout=config.dropout,
             embedding_init=config.embedding_init,
+            mask_pads=config.mask_pads,
         )
 
     dim = config.hidden_dim
     characters = None
     if sizes.num_characters:
         characters = CharacterEmbedding(
-            sizes.num_characters, config.char_dim, config.dropout, config.embedding_init
+            sizes.num_characters,
+            config.char_dim,
+            config.dropout,
+            config.embedding_init,
+            config.mask_pads,
         )
     words = None
     if not sizes.query_dim:
@@ -112,8 +126,8 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     return BPNet(
         encoder,
         proposer,
-        Fusion(config.fusion, config.span_feature, dim),
-        Scorer(dim),
+        Fusion(config.fusion, config.span_feature, dim) if config.stage_two else None,
+        Scorer(dim) if config.stage_two else None,
         detach_stage_two=config.detach_stage_two,
         score_fusion=config.score_fusion,
     )
@@ -176,7 +190,81 @@ def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[BPNet, Vocabulary]:
         model.load_state_dict(checkpoint.tensors)
     except (ConfigError, TypeError, KeyError, RuntimeError) as err:
         raise CheckpointError(f"checkpoint: weights and config do not fit: {err}") from err
+    if not config.mask_pads:
+        log.warning(
+            "the checkpoint has model.mask_pads=false: its answers depend on the padding of a "
+            "batch, as VSLNet's do; ask one query at a time (batch_size=1) for definite ones"
+        )
     return model.eval(), vocabulary
+
+
+def checkpoint_from_vslnet(
+    state: Path,
+    words: Path,
+    spec: Mapping[str, Any],
+    *,
+    tokenizer: str = "nltk",
+    num_heads: int = 8,
+) -> Checkpoint:
+    """A trained VSLNet (PyTorch) as a checkpoint: stage one alone, in compat mode.
+
+    Args:
+        state: Its state dict, as ``torch.save`` wrote it.
+        words: Its words and characters, see `bpnet.data.vslnet_words`.
+        spec: Entries of the spec of the clip features on which it was trained; ``backbone`` at
+            least, the width is known.
+        tokenizer: What splits sentences, see `bpnet.config.DataConfig`; ``nltk`` is VSLNet's.
+        num_heads: Attention heads, which the weights do not tell.
+
+    Returns:
+        The checkpoint. Its data settings name no dataset: an evaluation must.
+
+    Raises:
+        CheckpointError: The files are not what they must be, or do not belong together.
+        ConfigError: The width is no multiple of ``num_heads``, or NLTK is not installed.
+        FeatureError: The spec is not one.
+    """
+    tokenize("is it installed?", tokenizer)  # a missing NLTK is told now, not at the first query
+    weights = from_vslnet(read_state(state), num_heads)
+    sizes, length = weights.sizes, weights.sizes["max_positions"]
+    vocabulary = read_vslnet_words(words, tokenizer, length)
+    counted = (
+        ("word_dict", len(vocabulary.words), sizes["num_words"]),
+        ("char_dict", len(vocabulary.characters), sizes["num_characters"]),
+    )
+    faults = [f"{name} has {n} entries, the weights {m}" for name, n, m in counted if n != m]
+    if faults:
+        raise CheckpointError(
+            f"words {str(words)!r}: {'; '.join(faults)}: expected those of the dataset on which "
+            "these weights were trained"
+        )
+    width = sizes["feature_dim"]
+    feature_spec = FeatureSpec.from_dict({"feature_dim": width, **spec}, "--backbone, --spec")
+    if feature_spec.feature_dim != width:
+        raise CheckpointError(
+            f"feature spec: feature_dim={feature_spec.feature_dim}: the weights read {width}"
+        )
+    settings = {
+        field.name: plain(field.default) if field.name == "query_features" else field.default
+        for field in dataclasses.fields(DataConfig)
+        if field.default is not dataclasses.MISSING
+    }
+    data = {"tokenizer": tokenizer, "max_query_tokens": length, "max_clips": length}
+    checkpoint = Checkpoint(
+        tensors=weights.tensors,
+        model=plain(weights.config),
+        sizes=sizes,
+        vocabulary=vocabulary.to_dict(),
+        feature_spec=feature_spec,
+        data={**settings, **data, "name": "vslnet"},
+        training={
+            "imported": f"VSLNet, {state.name}",
+            "sha256": hashlib.sha256(state.read_bytes()).hexdigest(),
+            "bpnet": __version__,
+        },
+    )
+    build_from_checkpoint(checkpoint)  # what is written must open
+    return checkpoint
 
 
 def build_store(config: DataConfig, trained_on: FeatureSpec | None = None) -> FeatureSource:

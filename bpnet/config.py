@@ -23,6 +23,7 @@ DATASETS = (
     "jsonl",
     "csv",
 )
+TOKENIZERS = ("words", "basic_english", "split", "nltk")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ class DataConfig:
             null: word embeddings are learned.
         vectors_cache: Folder for downloaded and parsed vectors; null: ``~/.cache/bpnet/vectors``.
         tokenizer: ``words`` (lower-case words with their apostrophes), ``basic_english``
-            (torchtext) or ``split`` (lower-case, white space; 2D-TAN).
+            (torchtext), ``split`` (lower-case, white space; 2D-TAN) or ``nltk`` (VSLNet; NLTK must
+            be installed).
         min_word_count: Occurrences in train for a learned embedding; rarer words are unknown.
         max_query_tokens: Longer queries are cut, and counted.
         max_clips: Longer videos are mean-pooled to this many positions T.
@@ -117,7 +119,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         faults = [
             one_of("data.dataset", self.dataset, DATASETS),
-            one_of("data.tokenizer", self.tokenizer, ("words", "basic_english", "split")),
+            one_of("data.tokenizer", self.tokenizer, TOKENIZERS),
             one_of("data.missing", self.missing, ("error", "drop")),
             in_range("data.min_word_count", self.min_word_count, 1),
             in_range("data.max_query_tokens", self.max_query_tokens, 1),
@@ -145,6 +147,10 @@ class ModelConfig:
             (N(0, 1), as PyTorch).
         lstm_init: ``glorot_forget1`` (as TensorFlow) or ``torch``.
         num_proposals: Candidate spans K of stage one.
+        mask_pads: Whether padding changes nothing; false: it reaches real places, as in VSLNet's
+            PyTorch code, so that an answer depends on its batch: for weights trained there.
+        stage_two: Whether candidates are scored by stage two; false: stage one alone, ranked by
+            P_start * P_end. The settings below that are about stage two are then not read.
         fusion: What joins candidate and query: ``query_concat``, ``word_frame`` or ``none``.
         span_feature: How a candidate is summed up: ``mean`` of its positions, or ``ends``: also the
             positions at and just outside both boundaries.
@@ -172,6 +178,8 @@ class ModelConfig:
     embedding_init: str = "glorot"
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
+    mask_pads: bool = True
+    stage_two: bool = True
     fusion: str = "query_concat"
     span_feature: str = "ends"
     detach_stage_two: bool = False

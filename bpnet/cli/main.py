@@ -16,6 +16,7 @@ COMMANDS = {
     "localize": "find sentences in a video",
     "features": "inspect, check, convert, extract feature files; render the built-in sample",
     "data": "check, draw and download annotation files",
+    "import-vslnet": "trained weights of VSLNet's PyTorch code -> checkpoint",
 }
 
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         case ["--version", *_]:
             print(f"bpnet {bpnet.__version__}")
         case [command, *rest] if command in COMMANDS:
-            module = importlib.import_module(f"bpnet.cli.{command}")
+            module = importlib.import_module(f"bpnet.cli.{command.replace('-', '_')}")
             try:
                 module.main(rest)
                 sys.stdout.flush()  # where a reader that has gone away is noticed here, not at exit

@@ -35,7 +35,17 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         choices=("none", "l2"),
         help="what is done to each clip of each stream before they are joined (none)",
     )
-    made = parser.add_argument_group("how the features were made, where the source does not say")
+    add_spec_options(parser, "how the features were made, where the source does not say")
+
+
+def add_spec_options(parser: argparse.ArgumentParser, title: str) -> None:
+    """Add the entries of a feature spec to a subcommand.
+
+    Args:
+        parser: The subcommand.
+        title: What stands above them in its help.
+    """
+    made = parser.add_argument_group(title)
     made.add_argument("--backbone", metavar="NAME", help="extractor, such as i3d")
     made.add_argument("--seconds-per-clip", type=float, metavar="S", help="time base")
     made.add_argument(
@@ -68,13 +78,23 @@ def open_source(args: argparse.Namespace, *, to_look: bool = False) -> FeatureSo
         layout=args.layout,
         streams=args.streams.split(",") if args.streams else (),
         normalise=args.normalise,
-        spec=_spec(args),
+        spec=spec_entries(args),
         default_spec=FeatureSpec("unknown", 1) if to_look else None,  # the width is measured
     )
 
 
-def _spec(args: argparse.Namespace) -> dict[str, Any]:
-    """The entries of the feature spec that stand on the command line."""
+def spec_entries(args: argparse.Namespace) -> dict[str, Any]:
+    """The entries of the feature spec that stand on the command line.
+
+    Args:
+        args: The command line.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        FeatureError: An entry is not of the form KEY=VALUE, or its value is no number.
+    """
     spec: dict[str, Any] = {}
     for item in args.spec:
         key, _, text = item.partition("=")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib
 import re
 import ssl
 import tempfile
@@ -43,10 +44,33 @@ def _split(text: str) -> list[str]:
     return text.lower().split()
 
 
+@functools.cache
+def _nltk() -> tuple[Any, Any]:
+    """NLTK's splitters of texts and of sentences, as far as they need no downloaded data."""
+    try:
+        punkt = importlib.import_module("nltk.tokenize.punkt")
+        treebank = importlib.import_module("nltk.tokenize.destructive")
+    except ImportError as err:
+        raise ConfigError("data.tokenizer='nltk' needs NLTK: `pip install nltk`") from err
+    return punkt.PunktSentenceTokenizer(), treebank.NLTKWordTokenizer()
+
+
+def _treebank(text: str) -> list[str]:
+    # As NLTK's word_tokenize on the lower-case text, but that every full stop before white space
+    # ends a sentence: which abbreviations do not ("st. mark") is data that NLTK downloads.
+    sentences, words = _nltk()
+    return [
+        token
+        for sentence in sentences.tokenize(text.strip().lower())
+        for token in words.tokenize(sentence)
+    ]
+
+
 _TOKENIZERS: dict[str, str | Callable[[str], list[str]]] = {
     "words": _words,
     "basic_english": "basic_english",
     "split": _split,
+    "nltk": _treebank,
 }
 
 
@@ -131,7 +155,18 @@ class Vocabulary:
 
 
 def tokenize(text: str, tokenizer: str) -> list[str]:
-    """Split a text with a named tokeniser; see `bpnet.config.DataConfig.tokenizer`."""
+    """Split a text with a named tokeniser; see `bpnet.config.DataConfig.tokenizer`.
+
+    Args:
+        text: The text.
+        tokenizer: Name of the tokeniser.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        ConfigError: It is ``nltk``, and NLTK is not installed.
+    """
     return list(get_tokenizer(_TOKENIZERS[tokenizer])(text))
 
 

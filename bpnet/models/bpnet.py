@@ -1,4 +1,7 @@
-"""BPNet: encoder, proposer, fusion and scorer, in this order (AAAI 2021, arXiv 2103.08109)."""
+"""BPNet: encoder, proposer, fusion and scorer, in this order (AAAI 2021, arXiv 2103.08109).
+
+Without fusion and scorer it is stage one alone, which is VSLNet.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,18 @@ from bpnet.types import Batch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BPNetOutput:
-    """What both stages give.
+    """What the stages give.
 
     Attributes:
         stage_one: Boundary logits, and the proposals, most probable first.
-        score_logits: Stage two's logits (B, K) for those proposals.
+        score_logits: Stage two's logits (B, K) for those proposals; None: stage one alone.
         scores: What the answers are ranked by (B, K): the matching score, weighted with the
-            boundary probabilities where ``score_fusion`` asks for it; -1 where there is no
-            proposal.
+            boundary probabilities where ``score_fusion`` asks for it; of stage one alone
+            P_start * P_end; -1 where there is no proposal.
     """
 
     stage_one: StageOne
-    score_logits: Tensor
+    score_logits: Tensor | None
     scores: Tensor
 
 
@@ -37,8 +40,8 @@ class BPNet(nn.Module):
     Args:
         encoder: Both sides to the shared width.
         proposer: Stage one.
-        fusion: Joins each proposal with the query.
-        scorer: Rates the result.
+        fusion: Joins each proposal with the query; None: there is no stage two.
+        scorer: Rates the result; None with it.
         detach_stage_two: Whether stage two sends no gradient to the parts before it.
         score_fusion: Exponent a in ``score * (P_start * P_end) ** a``.
     """
@@ -47,8 +50,8 @@ class BPNet(nn.Module):
         self,
         encoder: Encoder,
         proposer: Proposer,
-        fusion: Fusion,
-        scorer: Scorer,
+        fusion: Fusion | None,
+        scorer: Scorer | None,
         *,
         detach_stage_two: bool = False,
         score_fusion: float = 0.0,
@@ -68,7 +71,7 @@ class BPNet(nn.Module):
             batch: Padded pairs.
 
         Returns:
-            The output of both stages.
+            The output of the stages.
         """
         video = self.encode_video(batch.video, batch.video_mask)
         return self.localize(video, batch)
@@ -85,19 +88,22 @@ class BPNet(nn.Module):
             batch: The queries and the masks; its raw clips are not read.
 
         Returns:
-            The output of both stages.
+            The output of the stages.
         """
         masks = (batch.video_mask, batch.query_mask)
         query = self.encoder.encode_query(
             batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
         )
         stage_one = self.proposer(video, query, *masks)
-        frames = stage_one.frames
+        proposals, frames = stage_one.proposals, stage_one.frames
+        if self.fusion is None or self.scorer is None:
+            probabilities = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
+            return BPNetOutput(stage_one, None, probabilities)
         if self.detach_stage_two:
             frames, query = frames.detach(), query.detach()
-        fused = self.fusion(frames, query, *masks, stage_one.proposals)
+        fused = self.fusion(frames, query, *masks, proposals)
         logits = self.scorer(fused)
         scores = torch.sigmoid(logits)
         if self.score_fusion:
-            scores = scores * (self.score_fusion * stage_one.proposals.logits).exp()
-        return BPNetOutput(stage_one, logits, scores.masked_fill(~stage_one.proposals.mask, -1.0))
+            scores = scores * (self.score_fusion * proposals.logits).exp()
+        return BPNetOutput(stage_one, logits, scores.masked_fill(~proposals.mask, -1.0))

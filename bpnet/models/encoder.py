@@ -49,7 +49,7 @@ class Encoder(nn.Module):
             video_mask: (B, T).
 
         Returns:
-            (B, T, D); padded places are zero.
+            (B, T, D); padded places are zero, unless padding is not masked (compat mode).
         """
         encoded: Tensor = self.encoder(self.video_projection(self.dropout(video)), video_mask)
         return encoded
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
             query_features: (B, L, C') where the model reads such instead of words.
 
         Returns:
-            (B, L, D); padded places are zero.
+            (B, L, D); padded places are zero, unless padding is not masked (compat mode).
 
         Raises:
             AnnotationError: A query is longer than the position table.

@@ -1,6 +1,7 @@
 """Masked building blocks. What is padded stays zero, and changes nothing that is real.
 
-Masks are bool, True where a place is real.
+Masks are bool, True where a place is real. Only with ``mask_pads=False`` does padding reach real
+places, at the two points where it does so in VSLNet's PyTorch code: for weights trained there.
 """
 
 from __future__ import annotations
@@ -71,13 +72,22 @@ class CharacterEmbedding(nn.Module):
         dim: Width of a letter's embedding.
         dropout: Share that is dropped before the convolutions.
         embedding_init: See `init_table`.
+        mask_pads: False: windows of nothing but padding count in the maximum, as in VSLNet.
     """
 
     WIDTHS = ((1, 10), (2, 20), (3, 30), (4, 40))
     OUT_DIM = sum(filters for _, filters in WIDTHS)
 
-    def __init__(self, num_characters: int, dim: int, dropout: float, embedding_init: str) -> None:
+    def __init__(
+        self,
+        num_characters: int,
+        dim: int,
+        dropout: float,
+        embedding_init: str,
+        mask_pads: bool = True,
+    ) -> None:
         super().__init__()
+        self.mask_pads = mask_pads
         self.table = nn.Embedding(num_characters, dim, padding_idx=0)
         init_table(self.table.weight.data, embedding_init)
         self.table.weight.data[0].zero_()
@@ -93,7 +103,7 @@ class CharacterEmbedding(nn.Module):
             char_ids: (B, L, W) int64, W >= 4, 0 at padding.
 
         Returns:
-            (B, L, 100); zero for a padded word.
+            (B, L, 100); zero for a padded word where ``mask_pads``.
         """
         size, length, _ = char_ids.shape
         ids = char_ids.flatten(0, 1)
@@ -108,6 +118,8 @@ class CharacterEmbedding(nn.Module):
             places = torch.arange(found.shape[-1], device=ids.device)
             last = (num_letters[:, None] - width).clamp(min=0)
             real = (places[None] <= last) & (num_letters[:, None] > 0)
+            if not self.mask_pads:
+                real = torch.ones_like(real)
             parts.append(found.masked_fill(~real[:, None], 0).amax(dim=-1))
         return torch.cat(parts, dim=-1).view(size, length, self.OUT_DIM)
 
@@ -182,6 +194,7 @@ class FeatureEncoder(nn.Module):
         max_positions: Rows of the position table: the longest input.
         dropout: Share that is dropped.
         embedding_init: See `init_table`.
+        mask_pads: False: convolutions read what lies in padded places, as in VSLNet.
     """
 
     def __init__(
@@ -193,8 +206,10 @@ class FeatureEncoder(nn.Module):
         max_positions: int,
         dropout: float,
         embedding_init: str,
+        mask_pads: bool = True,
     ) -> None:
         super().__init__()
+        self.mask_pads = mask_pads
         self.positions = nn.Parameter(torch.empty(max_positions, dim))
         init_table(self.positions.data, embedding_init)
         self.convs = nn.ModuleList(
@@ -214,15 +229,16 @@ class FeatureEncoder(nn.Module):
             mask: (B, N).
 
         Returns:
-            (B, N, D); padded places are zero.
+            (B, N, D); padded places are zero where ``mask_pads``.
         """
+        kept = mask if self.mask_pads else torch.ones_like(mask)
         x = x + self.positions[: x.shape[1]]
         for conv in self.convs:
-            x = conv(x, mask)
+            x = conv(x, kept)
         attended = self.attention(self.dropout(self.attention_norm(x)), mask)
         x = x + self.dropout(attended)
         x = x + self.dropout(self.linear(self.dropout(self.linear_norm(x))))
-        return x * mask[..., None]
+        return x * kept[..., None]
 
 
 class VideoQueryAttention(nn.Module):

@@ -21,7 +21,8 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         config: Kinds and weights of the losses.
 
     Returns:
-        Scalars: ``boundary``, ``highlight``, ``matching`` without their weights, and ``total``.
+        Scalars without their weights: ``boundary``, ``highlight`` and, where there is a stage two,
+        ``matching``; and the weighted sum ``total``.
     """
     assert batch.target_cells is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
@@ -36,20 +37,20 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         "highlight": highlight_loss(
             stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend
         ),
-        "matching": matching_loss(
+    }
+    total = (
+        config.boundary_weight * losses["boundary"] + config.highlight_weight * losses["highlight"]
+    )
+    if output.score_logits is not None:
+        losses["matching"] = matching_loss(
             output.score_logits,
             stage_one.proposals,
             batch.target_cells,
             config.matching_loss,
             config.scaled_iou,
-        ),
-    }
-    losses["total"] = (
-        config.boundary_weight * losses["boundary"]
-        + config.highlight_weight * losses["highlight"]
-        + config.matching_weight * losses["matching"]
-    )
-    return losses
+        )
+        total = total + config.matching_weight * losses["matching"]
+    return {**losses, "total": total}
 
 
 def boundary_loss(

@@ -43,7 +43,7 @@ def test_help_names_every_command(bpnet) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(bpnet, command: str) -> None:
-    assert callable(importlib.import_module(f"bpnet.cli.{command}").main)
+    assert callable(importlib.import_module(f"bpnet.cli.{command.replace('-', '_')}").main)
     status, out, _ = bpnet(command, "--help")
     assert status == 0
     assert command in out

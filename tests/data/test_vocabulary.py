@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import ssl
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bpnet.data.vocabulary import (
     MIN_CHARACTERS,
     UNKNOWN,
     Vocabulary,
+    _nltk,
     build_vocabulary,
     load_vectors,
     tokenize,
@@ -322,3 +324,28 @@ def test_certificate_checks_stay_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load_vectors(str(path), str(tmp_path / "cache"))
     assert (ssl._create_default_https_context, ssl._create_unverified_context) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("A person opens the door.", ["a", "person", "opens", "the", "door", "."]),
+        (" The man's dog can't jump ", ["the", "man", "'s", "dog", "ca", "n't", "jump"]),
+        # Two sentences: a full stop belongs to the last word only inside one of them.
+        ("He sits. She eats.", ["he", "sits", ".", "she", "eats", "."]),
+        # Where NLTK's downloaded list of abbreviations would keep "st." whole.
+        ("near st. mark", ["near", "st", ".", "mark"]),
+        ('says "go", 2,000 times', ["says", "``", "go", "''", ",", "2,000", "times"]),
+    ],
+)
+def test_nltk_tokenizer(text: str, tokens: list[str]) -> None:
+    pytest.importorskip("nltk")
+    assert tokenize(text, "nltk") == tokens
+
+
+def test_nltk_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nltk.tokenize.punkt", None)
+    _nltk.cache_clear()
+    with pytest.raises(ConfigError, match="needs NLTK: `pip install nltk`"):
+        tokenize("a person", "nltk")
+    _nltk.cache_clear()

@@ -30,6 +30,9 @@ OTHERS: list[dict[str, Any]] = [
     {"matching_loss": "scaled_iou_bce"},
     {"embedding_init": "normal", "lstm_init": "torch"},
     {"frozen_words": True},
+    {"mask_pads": False},
+    {"stage_two": False},
+    {"stage_two": False, "mask_pads": False, "predictor": "transformer"},
 ]
 
 
@@ -93,6 +96,37 @@ def test_total_is_the_weighted_sum(make_model: MakeModel, make_batch: Callable[.
     assert set(losses) == {"boundary", "highlight", "matching", "total"}
     expected = 2 * losses["boundary"] + 3 * losses["highlight"] + 7 * losses["matching"]
     torch.testing.assert_close(losses["total"], expected)
+
+
+def test_stage_one_alone(make_model: MakeModel, make_batch: Callable[..., Batch]) -> None:
+    model, config = make_model(stage_two=False)
+    assert (model.fusion, model.scorer) == (None, None)
+    batch = make_batch()
+    with torch.no_grad():
+        out = model(batch)
+        losses = bpnet_losses(out, batch, config)
+    proposals = out.stage_one.proposals
+    assert out.score_logits is None
+    real = proposals.mask
+    assert torch.equal(out.scores[real], proposals.logits[real].exp())
+    assert (out.scores[~real] == -1).all()
+    assert (out.scores.diff(dim=1) <= 0).all()  # the order of the proposals is the answer's
+    assert set(losses) == {"boundary", "highlight", "total"}
+    torch.testing.assert_close(losses["total"], losses["boundary"] + 5 * losses["highlight"])
+
+
+def test_unmasked_padding_reaches_real_places(
+    make_model: MakeModel, make_batch: Callable[..., Batch], pad: Callable[..., Batch]
+) -> None:
+    batch = make_batch()
+    for mask_pads in (False, True):
+        model, _ = make_model(mask_pads=mask_pads)
+        for extra in ({"clips": 4}, {"tokens": 4}, {"letters": 4}):
+            with torch.no_grad():
+                narrow = model(batch).stage_one.start_logits
+                wide = model(pad(batch, **extra)).stage_one.start_logits
+            moved = (wide[:, : narrow.shape[1]] - narrow).abs().max().item()
+            assert (moved < 1e-5) == mask_pads, (mask_pads, extra, moved)
 
 
 @pytest.mark.parametrize("fusion", ["query_concat", "word_frame", "none"])
