@@ -36,12 +36,21 @@ def compose(name: str, *overrides: str) -> dict[str, Any]:
 
 
 def grouped(group: str) -> list[str]:
-    return [path.stem for path in FILES if path.parent == Path(group)]
+    """The options of a group: `demo`, `paper/charades_i3d`."""
+    files = (path.relative_to(group) for path in FILES if path.is_relative_to(group))
+    return [path.with_suffix("").as_posix() for path in files]
+
+
+def choice(path: Path) -> list[str]:
+    """What chooses a file on the command line; nothing for a main file."""
+    if path.parent == Path():
+        return []
+    return [f"{path.parts[0]}={path.relative_to(path.parts[0]).with_suffix('').as_posix()}"]
 
 
 def test_every_group_is_reached() -> None:
     assert len(FILES) >= 11
-    assert {str(path.parent) for path in FILES} == GROUPS | {"."}
+    assert {path.parent.as_posix() for path in FILES} == GROUPS | {".", "experiment/paper"}
     assert {path.stem for path in FILES if path.parent == Path()} == {"train", "evaluate"}
 
 
@@ -50,16 +59,14 @@ def test_every_file_composes_and_builds(path: Path) -> None:
     if path == Path("evaluate.yaml"):
         assert from_dict(EvaluateConfig, compose("evaluate", "checkpoint=run")).checkpoint == "run"
         return
-    choice = [] if path == Path("train.yaml") else [f"{path.parent}={path.stem}"]
-    if path == Path("data/base.yaml"):
-        choice.append("data.dataset=jsonl")
-    config = from_dict(TrainConfig, compose("train", *choice, *PLACES))
+    extra = ["data.dataset=jsonl"] if path == Path("data/base.yaml") else []
+    config = from_dict(TrainConfig, compose("train", *choice(path), *extra, *PLACES))
     assert dataclasses.replace(config.data.features, spec=None) == FeaturesConfig("f.h5")
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "paper"], ids=str)
 def test_an_unknown_key_is_refused(path: Path) -> None:
-    name, line = "train", [f"{path.parent}={path.stem}", *PLACES, "data.dataset=jsonl"]
+    name, line = "train", [*choice(path), *PLACES, "data.dataset=jsonl"]
     if path.parent == Path():
         name, line = path.stem, ["checkpoint=run"] if path.stem == "evaluate" else PLACES
     with pytest.raises(ConfigError, match="unknown config key 'sed'"):
@@ -151,6 +158,16 @@ def test_experiments_are_settings_of_a_run(name: str) -> None:
     assert from_dict(TrainConfig, compose("train", f"experiment={name}", *PLACES)) != from_dict(
         TrainConfig, {**plain, "run_dir": "elsewhere"}
     )
+
+
+def test_options_in_folders_are_listed_too() -> None:
+    for wrong in ("charades_i3d", "paper/charades", "paper"):
+        with pytest.raises(
+            ConfigError, match=r"options in 'experiment': .*demo.*, paper/tacos_i3d"
+        ):
+            compose("train", f"experiment={wrong}")
+    with pytest.raises(ConfigError, match=r"options in 'model': bpnet, bpnet_paper"):
+        compose("train", "model=bpnt")
 
 
 def test_every_attribute_is_described() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -103,7 +104,23 @@ def _compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any
             if key and "not in struct" in _chain(err):
                 base = _flat(hydra.compose(config_name))
                 raise ConfigError(unknown_key(key[1], base)) from err
-            raise ConfigError(" ".join(str(err).split())) from err
+            raise ConfigError(_with_nested_options(" ".join(str(err).split()))) from err
+
+
+def _with_nested_options(message: str) -> str:
+    """Hydra lists what lies directly in a group; name what lies in its folders too."""
+    found = re.search(r"Available options in '([^']+)': (.*?)(?= Config search path|$)", message)
+    if found is None:
+        return message
+    return f"{message[: found.start(2)]}{', '.join(_options(found[1]))}{message[found.end(2) :]}"
+
+
+def _options(group: str) -> list[str]:
+    """The options of a group: `demo`, `paper/charades_i3d`."""
+    loader = GlobalHydra.instance().config_loader()
+    folders = loader.list_groups(group)
+    nested = [f"{name}/{option}" for name in folders for option in _options(f"{group}/{name}")]
+    return [*loader.get_group_options(group), *nested]
 
 
 def _version() -> dict[str, str]:
