@@ -34,6 +34,7 @@ class Checkpoint:
         data: The data config as plain values; what evaluation reads unless told otherwise.
         training: Where it comes from: step, epoch, seed, validation metrics.
         query_spec: How the token features were made that it was trained on; None: it reads words.
+        calibration: What turns its scores into probabilities, as plain values; None: not fitted.
     """
 
     tensors: dict[str, Tensor]
@@ -44,6 +45,7 @@ class Checkpoint:
     data: dict[str, Any]
     training: dict[str, Any]
     query_spec: FeatureSpec | None = None
+    calibration: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all.
@@ -57,6 +59,8 @@ class Checkpoint:
         metadata["feature_spec"] = self.feature_spec.to_json()
         if self.query_spec is not None:
             metadata["query_spec"] = self.query_spec.to_json()
+        if self.calibration is not None:
+            metadata["calibration"] = json.dumps(self.calibration)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
         write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
@@ -97,9 +101,12 @@ class Checkpoint:
             query_spec = None
             if "query_spec" in metadata:
                 query_spec = FeatureSpec.from_json(metadata["query_spec"], str(file))
+            calibration = json.loads(metadata.get("calibration", "null"))
         except (KeyError, json.JSONDecodeError, FeatureError) as err:
             raise CheckpointError(f"checkpoint {str(file)!r}: damaged metadata ({err})") from err
-        return cls(tensors, feature_spec=spec, query_spec=query_spec, **values)
+        return cls(
+            tensors, feature_spec=spec, query_spec=query_spec, calibration=calibration, **values
+        )
 
 
 def find(path: Path) -> Path:

@@ -271,6 +271,8 @@ class TrainerConfig:
         save_every_steps: Steps between savings of the training state.
         select_by: Metric on the validation part by which the best checkpoint is chosen.
         tensorboard: Whether the metrics also go to TensorBoard (extra ``tensorboard``).
+        calibrate: Whether, at the end, two more passes over the validation part fit what turns the
+            best checkpoint's scores into probabilities (``bpnet.evaluation.calibration``).
     """
 
     max_epochs: int = 100
@@ -284,6 +286,7 @@ class TrainerConfig:
     save_every_steps: int = 500
     select_by: str = "mIoU"
     tensorboard: bool = False
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         raise_faults(
@@ -343,11 +346,14 @@ class TrainConfig:
 class EvaluateConfig:
     """One evaluation: of a checkpoint, or of a file of predictions.
 
+    The command takes several of both, and compares them (``bpnet.evaluation.compared``).
+
     Attributes:
         checkpoint: Run folder, or checkpoint file.
         predictions: Anyone's predictions, see ``bpnet.evaluation.prediction_files``; no model is
             needed then, but ``data.dataset`` and ``data.annotations``.
-        split: Name of the part, as the dataset has it.
+        split: Name of the part, as the dataset has it; ``validation``: the part that the checkpoint
+            was chosen on, also where it was carved from the training part.
         out: Folder for ``metrics.json`` and ``predictions.jsonl``; null: ``eval_SPLIT`` beside the
             checkpoint or the predictions.
         protocol: Name of the rules, see ``bpnet.evaluation.protocols``.
@@ -357,6 +363,8 @@ class EvaluateConfig:
         data: Settings of the data that replace those of the checkpoint; null: as trained.
         report: Number of queries, spread over the split, to draw in ``report.html``; 0: none.
         videos: Folder of video files, for the pictures of the report; null: no pictures.
+        calibration: Whether a second pass asks each sentence about another video, to say how well
+            the scores are probabilities; only of a checkpoint.
     """
 
     checkpoint: str | None = None
@@ -370,6 +378,7 @@ class EvaluateConfig:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     report: int = 0
     videos: str | None = None
+    calibration: bool = False
 
     def __post_init__(self) -> None:
         raise_faults(
@@ -383,6 +392,9 @@ class EvaluateConfig:
                 "expected one of the two: give checkpoint=RUN or predictions=FILE",
                 f"report={self.report}: a report is drawn of a checkpoint's answers only"
                 if self.report and self.predictions is not None
+                else None,
+                "calibration=true: a model is needed to ask about other videos: give checkpoint=RUN"
+                if self.calibration and self.predictions is not None
                 else None,
             ]
         )

@@ -108,15 +108,20 @@ class Moment:
         start_seconds: Its beginning.
         end_seconds: Its end, > start_seconds.
         score: Matching score; higher is better, comparable within one query.
+        probability: That its temporal IoU with the true moment is 0.5 or more, calibrated on the
+            validation part; comparable between queries. None: the checkpoint has no calibration.
     """
 
     start_seconds: float
     end_seconds: float
     score: float
+    probability: float | None = None
 
     def to_dict(self) -> dict[str, float]:
-        """The moment as plain values."""
-        return dataclasses.asdict(self)
+        """The moment as plain values; what is None is left out."""
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

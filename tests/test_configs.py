@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bpnet.cli.hydra_app import _compose
+from bpnet.cli import hydra_app
 from bpnet.config import (
     DATASETS,
     DataConfig,
@@ -32,7 +32,7 @@ PLACES = ["++data.root=root", "data.features.path=f.h5", "data.annotations=a"]
 
 
 def compose(name: str, *overrides: str) -> dict[str, Any]:
-    return _compose(conf_path(), name, list(overrides))
+    return hydra_app.compose(conf_path(), name, list(overrides))
 
 
 def grouped(group: str) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 import releases
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
-from bpnet.cli.hydra_app import _compose
+from bpnet.cli.hydra_app import compose
 from bpnet.config import ModelConfig, TrainConfig, conf_path
 from bpnet.data.sources import SOURCES
 from bpnet.evaluation.protocols import part_note, protocol
@@ -32,7 +32,7 @@ COLOURS = ("red", "green", "blue", "white")
 
 @functools.cache
 def settings(name: str) -> TrainConfig:
-    return from_dict(TrainConfig, _compose(conf_path(), "train", [f"experiment=paper/{name}"]))
+    return from_dict(TrainConfig, compose(conf_path(), "train", [f"experiment=paper/{name}"]))
 
 
 def told(name: str) -> dict[str, str]:

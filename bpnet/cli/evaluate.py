@@ -1,4 +1,4 @@
-"""`bpnet evaluate`: Hydra overrides -> metrics, predictions and a table."""
+"""`bpnet evaluate`: Hydra overrides -> metrics, predictions and a table, or a comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bpnet.cli.hydra_app import run
 from bpnet.config import EvaluateConfig
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.evaluation.compared import compared_rows
 from bpnet.settings import from_dict
 
 if TYPE_CHECKING:
@@ -23,26 +24,56 @@ def main(arguments: list[str]) -> None:
 def _check(values: dict[str, Any], run_dir: Path) -> None:
     from bpnet.evaluation.protocols import protocol
 
-    config = from_dict(EvaluateConfig, values)
-    protocol(config.protocol)
-    if config.checkpoint is not None and not Path(config.checkpoint).exists():
-        raise CheckpointError(f"checkpoint {config.checkpoint!r}: no such file or folder")
-    features = config.data.get("features") or {}
-    paths = {
-        "predictions": config.predictions,
-        "data.features": features.get("path"),
-        "data.annotations": config.data.get("annotations"),
+    rows = _rows(values)
+    if rows is None:
+        configs = [from_dict(EvaluateConfig, values)]
+    else:
+        configs = [config for runs in rows.values() for config in runs]
+    if rows is not None and configs[0].report:
+        raise ConfigError(
+            f"report={configs[0].report}: a report is drawn of one checkpoint's answers, not of a "
+            "comparison"
+        )
+    if rows is not None and configs[0].calibration:
+        raise ConfigError("calibration=true: it is told of one checkpoint, not of a comparison")
+    for config in configs:
+        protocol(config.protocol)
+        if config.checkpoint is not None and not Path(config.checkpoint).exists():
+            raise CheckpointError(f"checkpoint {config.checkpoint!r}: no such file or folder")
+        features = config.data.get("features") or {}
+        paths = {
+            "predictions": config.predictions,
+            "data.features": features.get("path"),
+            "data.annotations": config.data.get("annotations"),
+        }
+        for name, path in paths.items():
+            if path is not None and not Path(path).exists():
+                raise ConfigError(f"{name}={path!r}: no such file or folder")
+
+
+def _rows(values: dict[str, Any]) -> dict[str, list[EvaluateConfig]] | None:
+    """The evaluations of a comparison, by row; None where one thing is evaluated."""
+    rows = compared_rows(values["checkpoint"], values["predictions"])
+    if rows is None:
+        return None
+    return {
+        name: [from_dict(EvaluateConfig, {**values, **one}) for one in runs]
+        for name, runs in rows.items()
     }
-    for name, path in paths.items():
-        if path is not None and not Path(path).exists():
-            raise ConfigError(f"{name}={path!r}: no such file or folder")
 
 
 def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
+    rows = _rows(values)
+    if rows is None:
+        _evaluate_one(from_dict(EvaluateConfig, values))
+    else:
+        _compare(rows, values["out"])
+
+
+def _evaluate_one(config: EvaluateConfig) -> None:
     from bpnet.evaluation.evaluate import evaluate, output_folder
     from bpnet.evaluation.table import format_table
 
-    config = from_dict(EvaluateConfig, values)
     results, predictions = evaluate(config)
     out = output_folder(config)
     if config.report:
@@ -53,6 +84,17 @@ def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
         print("\n".join(_line(prediction) for prediction in drawn), end="\n\n")
     print(format_table(results))
     print(f"written to {out}")
+
+
+def _compare(rows: dict[str, list[EvaluateConfig]], out: str | None) -> None:
+    from bpnet.evaluation.compare import COMPARISON, compare
+    from bpnet.evaluation.comparison_table import format_comparison
+
+    print(format_comparison(compare(rows)))
+    if out is None:
+        print(f"nothing written: out=FOLDER keeps these numbers as {COMPARISON}")
+    else:
+        print(f"written to {Path(out) / COMPARISON}")
 
 
 def _line(prediction: Prediction) -> str:

@@ -50,7 +50,7 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
     checked = False
     try:
         if not any(_HYDRA_FLAGS.match(argument) for argument in arguments):
-            values = _compose(path, config_name, arguments)
+            values = compose(path, config_name, arguments)
             check(values, Path(str(values.get("run_dir", "."))))
             checked = True
     except BPNetError as err:
@@ -90,7 +90,7 @@ def _refuse_old_hydra() -> None:
         )
 
 
-def _compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any]:
+def compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any]:
     """The config as plain values, or an error in our own words."""
     if path.startswith("pkg://"):
         context: Any = hydra.initialize_config_module(path.removeprefix("pkg://"), **_version())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,19 @@ from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.errors import AnnotationError, ConfigError
+from bpnet.errors import ConfigError
 from bpnet.evaluation.answers import Answer
+from bpnet.evaluation.calibrate import calibration_row, score_pairs
+from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.metrics import localization_metrics
+from bpnet.evaluation.parts import EvaluatedPart, read_evaluated_part, read_train_part
 from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.evaluation.score import metric_rows, score, table_notes
 from bpnet.models.bpnet import BPNet
 from bpnet.settings import from_dict, replaced
-from bpnet.types import Annotation, Batch, Moment
+from bpnet.types import Batch, Moment
 from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,7 @@ def predict(
     num_workers: int = 0,
     device: torch.device,
     progress: bool = False,
+    calibration: Calibration | None = None,
 ) -> Iterator[Prediction]:
     """Answer every query of a dataset, in its order; none is dropped.
 
@@ -59,6 +64,7 @@ def predict(
         num_workers: Processes that load data.
         device: Where the model is.
         progress: Whether to show a progress bar.
+        calibration: What turns its scores into probabilities, or None.
 
     Yields:
         Prediction: One a query.
@@ -76,7 +82,7 @@ def predict(
     try:
         with torch.inference_mode():
             for batch in tqdm(loader, desc="evaluate", disable=None if progress else True):
-                yield from read_output(model(batch.to(device)), batch.samples)
+                yield from read_output(model(batch.to(device)), batch.samples, calibration)
     finally:
         model.train(was_training)
 
@@ -121,49 +127,112 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
     return results, predictions
 
 
-def _evaluate_checkpoint(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnsweredPart:
+    """What a checkpoint answers to a part.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        data: Its data settings, some of them replaced by those of the evaluation.
+        rules: The protocol.
+        part: What was asked.
+        dataset: The queries that are left, with their features.
+        predictions: One for each of them, in order.
+        ask: Gives the checkpoint's answers to other queries.
+    """
+
+    checkpoint: Checkpoint
+    data: DataConfig
+    rules: Protocol
+    part: EvaluatedPart
+    dataset: MomentDataset
+    predictions: list[Prediction]
+    ask: Callable[[MomentDataset], list[Prediction]]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """What is scored."""
+        return [_answer(prediction) for prediction in self.predictions]
+
+
+def answer_part(config: EvaluateConfig) -> AnsweredPart:
+    """Ask a checkpoint every query of a part.
+
+    Args:
+        config: What to evaluate; ``checkpoint`` is set.
+
+    Returns:
+        The answers.
+
+    Raises:
+        BPNetError: A file is missing, damaged, or does not fit the checkpoint or the annotations.
+    """
     assert config.checkpoint is not None
     device = pick_device(config.device)
     checkpoint = Checkpoint.load(Path(config.checkpoint))
     data = from_dict(DataConfig, replaced(checkpoint.data, config.data), "data")
     rules = protocol(config.protocol, data.dataset)
-    annotations, report = read_annotations(data.dataset, data.annotations, config.split)
-    log.info("%s", report.summary())
+    part = read_evaluated_part(data, config.split, checkpoint.training)
     model, vocabulary = build_from_checkpoint(checkpoint)
     store = build_store(data, checkpoint.feature_spec)
     query_features = None
     if checkpoint.query_spec is not None:
         query_features = build_query_features(data, checkpoint.query_spec)
     max_clips = int(checkpoint.data["max_clips"])
-    dataset = MomentDataset(annotations, store, vocabulary, max_clips, data.missing, query_features)
-    predictions = list(
-        predict(
-            model.to(device),
-            dataset,
-            batch_size=config.batch_size,
-            num_workers=config.num_workers,
-            device=device,
-            progress=True,
-        )
+    dataset = MomentDataset(
+        part.annotations, store, vocabulary, max_clips, data.missing, query_features
     )
-    answers = [_answer(prediction) for prediction in predictions]
-    train = _train_part(data.dataset, data.annotations, data.train_split)
+    calibration = Calibration.from_dict(checkpoint.calibration)
+    model.to(device)
+
+    def ask(queries: MomentDataset) -> list[Prediction]:
+        return list(
+            predict(
+                model,
+                queries,
+                batch_size=config.batch_size,
+                num_workers=config.num_workers,
+                device=device,
+                progress=True,
+                calibration=calibration,
+            )
+        )
+
+    return AnsweredPart(checkpoint, data, rules, part, dataset, ask(dataset), ask)
+
+
+def _evaluate_checkpoint(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
+    found = answer_part(config)
+    part, dataset = found.part, found.dataset
+    dropped = {} if part.num_dropped is None else {"annotations": part.num_dropped}
+    notes = table_notes(found.rules, found.data.dataset, config.split)
     results = {
-        "protocol": rules.name,
+        "protocol": found.rules.name,
         "split": config.split,
-        "num_queries": len(predictions),
+        "num_queries": len(found.predictions),
         "num_dropped": {
-            "annotations": report.num_queries - report.num_kept_queries,
+            **dropped,
             "missing_features": dataset.num_dropped,
             "missing_query_features": dataset.num_dropped_queries,
         },
-        **metric_rows(answers, dataset.annotations, train, rules),
-        "notes": table_notes(rules, data.dataset, config.split),
-        "dataset": data.dataset,
-        "feature_spec": plain(store.spec),
-        "checkpoint": checkpoint.training,
+        **metric_rows(found.answers, dataset.annotations, part.train, found.rules),
+        "notes": notes if part.note is None else [*notes, part.note],
+        "dataset": found.data.dataset,
+        "feature_spec": plain(dataset.store.spec),
+        "checkpoint": found.checkpoint.training,
+        "num_stages": 2 if found.checkpoint.model.get("stage_two", True) else 1,
     }
-    return results, predictions
+    if config.calibration:
+        results["calibration"] = _calibration(found)
+    return results, found.predictions
+
+
+def _calibration(found: AnsweredPart) -> dict[str, Any] | None:
+    pairs = score_pairs(found.predictions, found.dataset, found.ask)
+    if pairs is None:
+        log.warning("calibration=true: there is no other video to ask the queries about")
+        return None
+    return calibration_row(pairs, Calibration.from_dict(found.checkpoint.calibration))
 
 
 def _evaluate_file(config: EvaluateConfig, path: str) -> dict[str, Any]:
@@ -179,7 +248,7 @@ def _evaluate_file(config: EvaluateConfig, path: str) -> dict[str, Any]:
     results = score(
         found,
         annotations,
-        _train_part(dataset, folder, "train"),
+        read_train_part(dataset, folder, "train"),
         config.protocol,
         dataset,
         config.split,
@@ -196,14 +265,6 @@ def output_folder(config: EvaluateConfig) -> Path:
     evaluated = Path(config.checkpoint or config.predictions or "")
     folder = evaluated if evaluated.is_dir() else evaluated.parent
     return folder / f"eval_{config.split}"
-
-
-def _train_part(dataset: str, folder: str, split: str) -> list[Annotation] | None:
-    try:
-        return read_annotations(dataset, folder, split)[0]
-    except AnnotationError as err:
-        log.warning("no blind rows, which are fitted on the training part: %s", err)
-        return None
 
 
 def _answer(prediction: Prediction) -> Answer:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bpnet.evaluation.calibration import Calibration
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.types import Annotation, Moment, Sample
 
@@ -19,7 +20,8 @@ class Prediction:
     """The answer to one query, of both stages.
 
     Attributes:
-        moments: Stage two's ranking, best first; the score is the matching score.
+        moments: Stage two's ranking, best first; the score is the matching score, and the
+            probability follows from it where the checkpoint is calibrated.
         stage_one: Stage one's ranking of the same spans; the score is P_start * P_end.
         start_probabilities: (T,) float32, for each clip.
         end_probabilities: (T,) float32, of the last clip inside the moment.
@@ -71,12 +73,15 @@ class Prediction:
         return truth | values
 
 
-def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Prediction]:
+def read_output(
+    output: BPNetOutput, samples: Sequence[Sample], calibration: Calibration | None = None
+) -> list[Prediction]:
     """Turn the output for a batch into answers in seconds.
 
     Args:
         output: What the model gave for B pairs.
         samples: The B samples, with their grids.
+        calibration: What turns the scores that moments are ranked by into probabilities, or None.
 
     Returns:
         B predictions; of equal scores the more probable proposal comes first.
@@ -97,6 +102,8 @@ def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Predicti
         grid, count = sample.grid, counts[row]
         seconds = grid.to_seconds(spans[row])
         moments = [_moment(seconds[k], scores[row, k]) for k in ranks[row, :count]]
+        if calibration is not None:
+            moments = _with_probabilities(moments, calibration)
         probable = [_moment(seconds[k], joint[row, k]) for k in range(count)]
         predictions.append(
             Prediction(
@@ -110,6 +117,14 @@ def read_output(output: BPNetOutput, samples: Sequence[Sample]) -> list[Predicti
             )
         )
     return predictions
+
+
+def _with_probabilities(moments: Sequence[Moment], calibration: Calibration) -> list[Moment]:
+    probabilities = calibration.probabilities([moment.score for moment in moments]).tolist()
+    return [
+        dataclasses.replace(moment, probability=probability)
+        for moment, probability in zip(moments, probabilities, strict=True)
+    ]
 
 
 def _moment(seconds: npt.NDArray[np.float64], score: float) -> Moment:

@@ -30,8 +30,11 @@ def format_table(results: Mapping[str, Any]) -> str:
     largest, oracle = best_of_all(results["oracle_recall"])
     discounted = results.get("discounted") or {}
     has_stages = results["stage_one"] is not None
+    first = "two stages" if has_stages else "predictions"
+    if results.get("num_stages") == 1:  # one row for both
+        first = "stage one alone"
     rows = {
-        "two stages" if has_stages else "predictions": results["metrics"],
+        first: results["metrics"],
         "  discounted (dR)": {name.removeprefix("d"): v for name, v in discounted.items()} or None,
         "stage one alone": results["stage_one"],
         f"best of {largest} proposals": oracle if has_stages else None,
@@ -66,9 +69,29 @@ def lines_below(results: Mapping[str, Any]) -> list[str]:
         if results.get(key):
             values = ", ".join(f"{name} {value:.2f}" for name, value in results[key].items())
             lines.append(f"{title}: {values}")
+    if results.get("calibration"):
+        lines += _calibration_lines(results["calibration"])
     lines += [
         f"left out: {count} {_DROPPED[what]}"
         for what, count in results.get("num_dropped", {}).items()
         if count
     ]
     return [*lines, *results.get("notes", ())]
+
+
+def _calibration_lines(row: Mapping[str, Any]) -> list[str]:
+    """How well scores are probabilities of tIoU >= 0.5, and how low those of other videos are."""
+    score, fitted = row["score"], row["probability"]
+    error, true = f"{100 * score['ece']:.2f}", f"{100 * score['ece_true']:.2f}"
+    means = f"score {score['mean_mismatched']:.3f} against {score['mean_true']:.3f} of true pairs"
+    if fitted is None:
+        error += " of the scores (the checkpoint has no calibration)"
+    else:
+        error += f" before, {100 * fitted['ece']:.2f} after calibration"
+        true += f" before, {100 * fitted['ece_true']:.2f} after"
+        means += f", probability {fitted['mean_mismatched']:.3f} against {fitted['mean_true']:.3f}"
+    return [
+        f"expected calibration error, percent: {error}; of true pairs alone: {true}",
+        f"{row['num_mismatched']} sentences asked about another video: mean {means}; AUROC "
+        f"{100 * row['auroc']:.2f}",
+    ]

@@ -12,6 +12,7 @@ from bpnet.build import build_from_checkpoint, check_spec, pick_device
 from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.evaluation.calibration import Calibration
 from bpnet.inference.opened import OpenedVideo
 from bpnet.models.bpnet import BPNet
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
@@ -31,6 +32,7 @@ class Localizer:
         feature_spec: Clip features that it reads.
         max_clips: Its number of positions.
         query_spec: Token features that it reads in place of words; None: words.
+        calibration: What turns its scores into probabilities; None: moments have none.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Localizer:
         feature_spec: FeatureSpec,
         max_clips: int,
         query_spec: FeatureSpec | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
         self.feature_spec = feature_spec
         self._max_clips = max_clips
         self.query_spec = query_spec
+        self._calibration = calibration
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], device: str = "auto") -> Localizer:
@@ -71,6 +75,7 @@ class Localizer:
             checkpoint.feature_spec,
             int(checkpoint.data["max_clips"]),
             checkpoint.query_spec,
+            Calibration.from_dict(checkpoint.calibration),
         )
 
     def open_video(
@@ -139,4 +144,5 @@ class Localizer:
             grid,
             self._max_clips,
             self.query_spec,
+            self._calibration,
         )

@@ -15,6 +15,7 @@ from bpnet.data.collate import collate
 from bpnet.data.dataset import fit_clips, make_sample
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import ConfigError
+from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.models.bpnet import BPNet
 from bpnet.types import Moment
@@ -40,6 +41,7 @@ class OpenedVideo:
         grid: Where they lie in time.
         max_clips: Positions of the model; a longer video is pooled to as many.
         query_spec: Token features that the model reads in place of words; None: words.
+        calibration: What turns its scores into probabilities; None: moments have none.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class OpenedVideo:
         grid: ClipGrid,
         max_clips: int,
         query_spec: FeatureSpec | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
         self._query_spec = query_spec
+        self._calibration = calibration
         self._clips, self.grid = fit_clips(clips, grid, max_clips)
         self._device = next(model.parameters()).device
         video = torch.from_numpy(self._clips).to(self._device)[None]
@@ -151,4 +155,4 @@ class OpenedVideo:
         # The clips themselves are not needed again: only their number, for the mask.
         batch = dataclasses.replace(collate(samples), samples=()).to(self._device)
         encoded = self._encoded.expand(len(queries), -1, -1)
-        return read_output(self._model.localize(encoded, batch), samples)
+        return read_output(self._model.localize(encoded, batch), samples, self._calibration)

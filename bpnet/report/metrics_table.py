@@ -22,22 +22,25 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     """
     largest, oracle = best_of_all(metrics.get("oracle_recall"))
     discounted = metrics.get("discounted") or {}
+    one_stage = metrics.get("num_stages") == 1
+    stage_one = (
+        "Stage one alone",
+        metrics.get("stage_one"),
+        "Candidates of stage one, ranked by their boundary probabilities only.",
+    )
+    stage_two = (
+        "Two-stage",
+        metrics["metrics"],
+        "Candidates of stage one, ranked by the score of stage two.",
+    )
     rows: list[tuple[str, Mapping[str, float] | None, str]] = [
-        (
-            "Two-stage",
-            metrics["metrics"],
-            "Candidates of stage one, ranked by the score of stage two.",
-        ),
+        stage_one if one_stage else stage_two,
         (
             "Discounted",
             {name.removeprefix("d"): value for name, value in discounted.items()},
             "The same; a hit counts the less, the farther its ends are from the true ones (dR).",
         ),
-        (
-            "Stage one alone",
-            metrics.get("stage_one"),
-            "The same candidates, ranked by their boundary probabilities only.",
-        ),
+        *([] if one_stage else [stage_one]),
         (
             "Blind constant",
             metrics.get("blind"),

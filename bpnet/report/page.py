@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bpnet.evaluation.metrics import tiou
 from bpnet.report.metrics_table import metrics_table, text
+from bpnet.report.reliability import reliability_card
 from bpnet.report.template import PAGE, STYLE
 from bpnet.types import Moment
 from bpnet_features.atomic import write_text_atomically
@@ -77,6 +78,8 @@ def write_report(
     parts = [f"<h1>{text(title)}</h1>", *(f"<p class=note>{text(note)}</p>" for note in notes)]
     if metrics is not None:
         parts.append(metrics_table(metrics))
+        if metrics.get("calibration"):
+            parts.append(reliability_card(metrics["calibration"]))
     if answers:
         parts.append(_LEGEND)
     parts += [_card(answer) for answer in answers]

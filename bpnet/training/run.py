@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +19,16 @@ from bpnet.build import (
 )
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
-from bpnet.data.annotations import carve_validation, read_annotations
+from bpnet.data.annotations import read_annotations
 from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.evaluate import predict, validation_metrics
 from bpnet.evaluation.metrics import localization_metrics
+from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
+from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import deciding_settings, find_state, keep_best
 from bpnet.types import Annotation
@@ -60,8 +60,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     device = pick_device(config.trainer.device)
     data = config.data
     train_part, validation_part = read_parts(data)
+    digest = parts_digest(train_part, validation_part)
     train_part = one_a_moment(train_part)
-    digest = _digest([*train_part, *validation_part])
     if state is not None and state.annotations != digest:
         raise ConfigError(
             f"resume={config.resume}: data.annotations={data.annotations!r} holds other queries or "
@@ -129,7 +129,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
             query_spec=query_spec,
         )
 
-    return fit(
+    metrics = fit(
         model,
         dataset,
         config,
@@ -141,29 +141,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         annotations=digest,
         state=state,
     )
-
-
-def read_parts(data: DataConfig) -> tuple[list[Annotation], list[Annotation]]:
-    """The training and the validation part; the second comes from the first, unless it is named.
-
-    Args:
-        data: Which dataset.
-
-    Returns:
-        Both parts; no video is in both unless the dataset's own parts share it.
-
-    Raises:
-        AnnotationError: A file is missing or not what it must be.
-    """
-    train_part, report = read_annotations(data.dataset, data.annotations, data.train_split)
-    log.info("%s", report.summary())
-    if data.validation_split is not None:
-        validation, report = read_annotations(data.dataset, data.annotations, data.validation_split)
-        log.info("%s", report.summary())
-        return train_part, validation
-    if data.validation_fraction == 0:
-        return train_part, []
-    return carve_validation(train_part, data.validation_fraction, data.validation_seed)
+    if config.trainer.calibrate and validation is not None:
+        calibrate_best(run_dir, validation, config.trainer, device)
+    return metrics
 
 
 def _other_queries(data: DataConfig) -> list[str]:
@@ -177,12 +157,6 @@ def _other_queries(data: DataConfig) -> list[str]:
         except AnnotationError as err:
             log.warning("words of part %r may have no vector: %s", split, err)
     return found
-
-
-def _digest(annotations: Sequence[Annotation]) -> str:
-    """A SHA-256 of queries and moments, to know them again."""
-    rows = [dataclasses.astuple(annotation) for annotation in annotations]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _log_ceiling(annotations: Sequence[Annotation], store: FeatureSource, max_clips: int) -> None:

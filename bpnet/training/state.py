@@ -30,7 +30,14 @@ FREE = {
         "vectors",
         "vectors_cache",
     ),
-    "trainer": ("eval_batch_size", "num_workers", "device", "save_every_steps", "tensorboard"),
+    "trainer": (
+        "eval_batch_size",
+        "num_workers",
+        "device",
+        "save_every_steps",
+        "tensorboard",
+        "calibrate",
+    ),
 }
 
 

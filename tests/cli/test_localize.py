@@ -27,7 +27,7 @@ def test_json(bpnet, dataset_root: Path, run_dir: Path) -> None:
     expected = Localizer.from_pretrained(run_dir).open_video(features, "v11").localize(QUERIES)
     assert answers == [[moment.to_dict() for moment in moments] for moments in expected]
     assert [len(answer) for answer in answers] == [5, 5]
-    assert set(answers[0][0]) == {"start_seconds", "end_seconds", "score"}
+    assert set(answers[0][0]) == {"start_seconds", "end_seconds", "score", "probability"}
 
 
 def test_one_query_is_a_list_of_one_list(bpnet, dataset_root: Path, run_dir: Path) -> None:

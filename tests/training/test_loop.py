@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.errors import AnnotationError, ConfigError, FeatureError, MissingVideoError
+from bpnet.evaluation.parts import read_parts
 from bpnet.training import loop, run
 from bpnet.training.loop import EpochBatches, num_steps
 from bpnet.training.metrics_log import METRICS, MetricsLog
-from bpnet.training.run import read_parts, train
+from bpnet.training.run import train
 from bpnet.training.state import STATE
 
 
