@@ -18,119 +18,13 @@ from bpnet.data.vocabulary import Vocabulary, tokenize
 from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.models.bpnet import BPNet
-from bpnet.models.encoder import Encoder
-from bpnet.models.fusion import Fusion
-from bpnet.models.layers import (
-    CharacterEmbedding,
-    FeatureEncoder,
-    QueryPool,
-    VideoQueryAttention,
-    WordEmbedding,
-    make_lstm,
-)
-from bpnet.models.proposer import Proposer, RnnPredictor, TransformerPredictor
-from bpnet.models.scorer import Scorer
+from bpnet.models.build import Sizes, build_model
 from bpnet.models.vslnet_weights import from_vslnet, read_state
 from bpnet.settings import from_dict
 from bpnet.version import __version__
 from bpnet_features import FeatureSource, FeatureSpec, QueryFeatureStore, open_features
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Sizes of a network that follow from the data.
-
-    Attributes:
-        feature_dim: Width C of the clip features.
-        num_words: Words of the vocabulary, with the two special ones.
-        num_characters: Characters of the vocabulary, with the two special ones; 0: none are read.
-        word_dim: Width of the word embedding.
-        frozen_words: Whether the words have given vectors that are not trained.
-        max_positions: Longest video or query, in positions.
-        query_dim: Width of the token features that take the place of words; 0: words are read.
-    """
-
-    feature_dim: int
-    num_words: int
-    num_characters: int
-    word_dim: int
-    frozen_words: bool
-    max_positions: int
-    query_dim: int = 0
-
-
-def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
-    """The network, with fresh weights from torch's global random state.
-
-    Args:
-        config: Its config.
-        sizes: What follows from the data.
-
-    Returns:
-        The model, in training mode, on the CPU.
-    """
-
-    def feature_encoder() -> FeatureEncoder:
-        return FeatureEncoder(
-            dim=config.hidden_dim,
-            num_heads=config.num_heads,
-            kernel_size=config.kernel_size,
-            num_conv_layers=config.num_conv_layers,
-            max_positions=sizes.max_positions,
-            dropout=config.dropout,
-            embedding_init=config.embedding_init,
-            mask_pads=config.mask_pads,
-        )
-
-    dim = config.hidden_dim
-    characters = None
-    if sizes.num_characters:
-        characters = CharacterEmbedding(
-            sizes.num_characters,
-            config.char_dim,
-            config.dropout,
-            config.embedding_init,
-            config.mask_pads,
-        )
-    words = None
-    if not sizes.query_dim:
-        words = WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words)
-    encoder = Encoder(
-        feature_dim=sizes.feature_dim,
-        words=words,
-        query_dim=sizes.query_dim or sizes.word_dim,
-        characters=characters,
-        encoder=feature_encoder(),
-        hidden_dim=dim,
-        dropout=config.dropout,
-    )
-    predictor: RnnPredictor | TransformerPredictor
-    match config.predictor:
-        case "rnn":
-            predictor = RnnPredictor(
-                make_lstm(dim, config.lstm_init), make_lstm(dim, config.lstm_init), dim
-            )
-        case "transformer":
-            predictor = TransformerPredictor(feature_encoder(), dim)
-        case other:
-            raise ConfigError(f"model.predictor={other!r}: expected rnn or transformer")
-    proposer = Proposer(
-        attention=VideoQueryAttention(dim, config.dropout),
-        query_pool=QueryPool(dim),
-        predictor=predictor,
-        dim=dim,
-        num_proposals=config.num_proposals,
-    )
-    return BPNet(
-        encoder,
-        proposer,
-        Fusion(config.fusion, config.span_feature, dim) if config.stage_two else None,
-        Scorer(dim) if config.stage_two else None,
-        detach_stage_two=config.detach_stage_two,
-        score_fusion=config.score_fusion,
-    )
 
 
 def build_for_training(

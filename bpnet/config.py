@@ -142,11 +142,23 @@ class ModelConfig:
         word_dim: Width of learned word embeddings; with vectors, theirs is taken.
         characters: Whether words are also read letter by letter.
         char_dim: Width of a character's embedding.
-        predictor: Boundary predictor: ``rnn`` (two LSTMs) or ``transformer``.
+        num_context_layers: Dilated convolution layers behind the interaction of video and query.
+        proposer: Stage one: ``span`` (boundary probabilities), ``dense`` (every clip, at several
+            scales, gives its distances to the boundaries), ``set`` (learned slots) or ``windows``
+            (sliding windows, the anchor-based control).
+        predictor: Boundary predictor of ``span``: ``rnn`` (two LSTMs), ``transformer``, or
+            ``linear``, for frames that have seen their context.
+        pair_dim: Rank of the scores of start and end together, with ``span``; 0: both are
+            independent.
         embedding_init: Position and character tables: ``glorot`` (as TensorFlow) or ``normal``
             (N(0, 1), as PyTorch).
         lstm_init: ``glorot_forget1`` (as TensorFlow) or ``torch``.
-        num_proposals: Candidate spans K of stage one.
+        num_proposals: Proposals K of stage one.
+        num_candidates: Candidates among which they are chosen, where all spans are too many.
+        proposal_order: What the choice is ordered by: ``probability``, or ``expected_iou``: the
+            mean overlap with all candidates, weighted with their probabilities.
+        proposal_nms: Temporal IoU with a better proposal above which a candidate is passed over, in
+            [0, 1); null: none is.
         mask_pads: Whether padding changes nothing; false: it reaches real places, as in VSLNet's
             PyTorch code, so that an answer depends on its batch: for weights trained there.
         stage_two: Whether candidates are scored by stage two; false: stage one alone, ranked by
@@ -174,10 +186,16 @@ class ModelConfig:
     word_dim: int = 300
     characters: bool = True
     char_dim: int = 50
+    num_context_layers: int = 0
+    proposer: str = "span"
     predictor: str = "rnn"
+    pair_dim: int = 0
     embedding_init: str = "glorot"
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
+    num_candidates: int = 256
+    proposal_order: str = "probability"
+    proposal_nms: float | None = None
     mask_pads: bool = True
     stage_two: bool = True
     fusion: str = "query_concat"
@@ -203,7 +221,13 @@ class ModelConfig:
             in_range("model.word_dim", self.word_dim, 1),
             in_range("model.char_dim", self.char_dim, 1),
             in_range("model.num_proposals", self.num_proposals, 1),
-            one_of("model.predictor", self.predictor, ("rnn", "transformer")),
+            in_range("model.num_context_layers", self.num_context_layers, 0),
+            one_of("model.proposer", self.proposer, ("span", "dense", "set", "windows")),
+            one_of("model.predictor", self.predictor, ("rnn", "transformer", "linear")),
+            in_range("model.pair_dim", self.pair_dim, 0),
+            in_range("model.num_candidates", self.num_candidates, self.num_proposals),
+            one_of("model.proposal_order", self.proposal_order, ("probability", "expected_iou")),
+            in_range("model.proposal_nms", self.proposal_nms or 0, 0, 0.999),
             one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
             one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
             one_of("model.fusion", self.fusion, ("query_concat", "word_frame", "none")),

@@ -36,7 +36,7 @@ from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.models.bpnet import BPNet, BPNetOutput
-from bpnet.models.proposer import RnnPredictor, TransformerPredictor
+from bpnet.models.span_proposer import RnnPredictor, TransformerPredictor
 from bpnet.types import Annotation, Batch
 from bpnet_features import FeatureError, FeatureSpec, FeatureStore
 
@@ -113,8 +113,8 @@ def make_batch(tiny_store: Path, tiny_annotations: list[Annotation]) -> Callable
 def same(one: BPNetOutput, other: BPNetOutput) -> bool:
     pairs = (
         (one.scores, other.scores),
-        (one.stage_one.start_logits, other.stage_one.start_logits),
-        (one.stage_one.end_logits, other.stage_one.end_logits),
+        (one.stage_one.evidence.start, other.stage_one.evidence.start),
+        (one.stage_one.evidence.end, other.stage_one.evidence.end),
         (one.stage_one.highlight_logits, other.stage_one.highlight_logits),
         (one.stage_one.proposals.spans, other.stage_one.proposals.spans),
     )
@@ -138,7 +138,7 @@ def test_every_choice_is_built_as_asked(values: dict[str, Any]) -> None:
     assert (model.fusion.query_concat is not None) == (config.fusion == "query_concat")
     assert (model.fusion.ends is not None) == (config.span_feature == "ends")
     assert isinstance(model.encoder.words.words, torch.nn.Parameter) != values["frozen_words"]
-    assert model.proposer.num_proposals == 4
+    assert model.choice.num_proposals == 4
     assert model.encoder.encoder.positions.shape == (16, 8)
 
 
@@ -161,13 +161,6 @@ def test_number_of_parameters_as_published() -> None:
         )
         trained = sum(p.numel() for p in model.parameters())
         assert trained - added == expected, predictor
-
-
-def test_unknown_predictor() -> None:
-    config = ModelConfig(**SMALL)
-    object.__setattr__(config, "predictor", "gru")  # the config itself refuses it
-    with pytest.raises(ConfigError, match=r"model\.predictor='gru'"):
-        build_model(config, Sizes(8, 20, 10, 6, False, 16))
 
 
 def test_new_run_is_drawn_from_its_seed(tiny_annotations: list[Annotation]) -> None:

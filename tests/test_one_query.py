@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from bpnet import Localizer
-from bpnet.build import Sizes, build_model
 from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.evaluation.predictions import read_output
 from bpnet.models.bpnet import BPNet
+from bpnet.models.build import Sizes, build_model
 from bpnet.types import Annotation
 from bpnet_features import FeatureSpec, FeatureStore, FeatureWriter
 
@@ -79,8 +79,8 @@ def model(vocabulary: Vocabulary) -> BPNet:
         "encoder.query_projection.weight": eye,
         "encoder.video_projection.weight": eye,
         # V + A of [V, A, V * A, V * B].
-        "proposer.attention.linear.weight": torch.cat([eye, eye, none, none], dim=1),
-        "proposer.query_concat.weight": torch.cat([eye, eye], dim=1),  # frame + sentence
+        "interaction.attention.linear.weight": torch.cat([eye, eye, none, none], dim=1),
+        "interaction.query_concat.weight": torch.cat([eye, eye], dim=1),  # frame + sentence
         # The LSTMs give zeros; of [LSTM, frame] the heads read the frame: the start its first
         # number, the end its second.
         "proposer.predictor.start_head.0.weight": torch.cat([none, eye], dim=1),
@@ -137,15 +137,16 @@ def test_one_query(store: FeatureStore, vocabulary: Vocabulary, model: BPNet) ->
     close(video, [CLIPS])
     close(query, [[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]])
 
-    # 5. The proposer. Each clip reads all words alike: A = (1.5, 1.5)/3 = (0.5, 0.5); the pooled
-    # sentence is the same mean. V + A + sentence = V + 1, times the highlight sigmoid(0) = 1/2:
+    # 5. Stage one: interaction, proposer and choice. Each clip reads all words alike:
+    # A = (1.5, 1.5)/3 = (0.5, 0.5); the pooled sentence is the same mean. V + A + sentence = V + 1,
+    # times the highlight sigmoid(0) = 1/2:
     #   clip 0: (-1, -1) -> (0, 0)   1: (3, -1) -> (2, 0)   2: (1, 5) -> (1, 3)   3: as 0
     # Start logits are ln 2 times the first numbers 0 2 1 0, so P_start = 1 4 2 1 / 8; end logits
     # ln 2 times the second ones 0 0 3 0, so P_end = 1 1 8 1 / 11.
-    stage_one = model.proposer(video, query, *masks)
+    stage_one = model.propose(video, query, *masks)
     close(stage_one.frames, [[[0.0, 0.0], [2.0, 0.0], [1.0, 3.0], [0.0, 0.0]]])
-    close(stage_one.start_logits.softmax(dim=1), [[1 / 8, 4 / 8, 2 / 8, 1 / 8]])
-    close(stage_one.end_logits.softmax(dim=1), [[1 / 11, 1 / 11, 8 / 11, 1 / 11]])
+    close(stage_one.evidence.start.softmax(dim=1), [[1 / 8, 4 / 8, 2 / 8, 1 / 8]])
+    close(stage_one.evidence.end.softmax(dim=1), [[1 / 11, 1 / 11, 8 / 11, 1 / 11]])
     # Products in 88ths, first clip to last clip: 1-2 has 4 * 8 = 32, 2-2 has 2 * 8 = 16, 0-2 has
     # 1 * 8 = 8; all others have 4 or less. The last clip is inside, so spans end one further.
     assert stage_one.proposals.spans.tolist() == [[[1, 3], [2, 3], [0, 3]]]

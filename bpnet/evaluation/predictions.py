@@ -12,6 +12,7 @@ import torch
 
 from bpnet.evaluation.calibration import Calibration
 from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.stage_one import boundary_probabilities
 from bpnet.types import Annotation, Moment, Sample
 
 
@@ -94,8 +95,8 @@ def read_output(
     scores = output.scores.float().cpu().numpy()
     order = torch.sort(output.scores.float(), dim=1, descending=True, stable=True).indices
     ranks = order.cpu().numpy()
-    starts = torch.softmax(stage_one.start_logits, dim=1).cpu().numpy()
-    ends = torch.softmax(stage_one.end_logits, dim=1).cpu().numpy()
+    boundaries = boundary_probabilities(stage_one.evidence, proposals, stage_one.frames.shape[1])
+    starts, ends = boundaries.cpu().numpy().swapaxes(0, 1)
     highlights = torch.sigmoid(stage_one.highlight_logits.float()).cpu().numpy()
     predictions = []
     for row, sample in enumerate(samples):

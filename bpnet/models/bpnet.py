@@ -1,6 +1,6 @@
-"""BPNet: encoder, proposer, fusion and scorer, in this order (AAAI 2021, arXiv 2103.08109).
+"""BPNet: encoder, interaction, proposer, fusion and scorer (AAAI 2021, arXiv 2103.08109).
 
-Without fusion and scorer it is stage one alone, which is VSLNet.
+Without fusion and scorer it is stage one alone; with the proposer ``span`` that is VSLNet.
 """
 
 from __future__ import annotations
@@ -10,11 +10,34 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoder
 from bpnet.models.fusion import Fusion
-from bpnet.models.proposer import Proposer, StageOne
+from bpnet.models.interaction import Interaction
+from bpnet.models.proposals import choose
 from bpnet.models.scorer import Scorer
+from bpnet.models.set_proposer import SetProposer
+from bpnet.models.span_proposer import SpanProposer
+from bpnet.models.stage_one import StageOne, candidates
+from bpnet.models.window_proposer import WindowProposer
 from bpnet.types import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How proposals are chosen among candidates; see `bpnet.models.proposals.choose`.
+
+    Attributes:
+        num_candidates: Candidates N a pair, where there are too many to list.
+        num_proposals: Proposals K a pair.
+        order: ``probability`` or ``expected_iou``.
+        nms: Temporal IoU above which the lesser of two goes; None: none goes.
+    """
+
+    num_candidates: int
+    num_proposals: int
+    order: str
+    nms: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,11 +45,11 @@ class BPNetOutput:
     """What the stages give.
 
     Attributes:
-        stage_one: Boundary logits, and the proposals, most probable first.
+        stage_one: Frames, the proposer's predictions, and the proposals, best first.
         score_logits: Stage two's logits (B, K) for those proposals; None: stage one alone.
         scores: What the answers are ranked by (B, K): the matching score, weighted with the
-            boundary probabilities where ``score_fusion`` asks for it; of stage one alone
-            P_start * P_end; -1 where there is no proposal.
+            confidence of stage one where ``score_fusion`` asks for it; of stage one alone that
+            confidence; -1 where there is no proposal.
     """
 
     stage_one: StageOne
@@ -39,17 +62,21 @@ class BPNet(nn.Module):
 
     Args:
         encoder: Both sides to the shared width.
+        interaction: Clips read the query.
         proposer: Stage one.
+        choice: How its proposals are chosen.
         fusion: Joins each proposal with the query; None: there is no stage two.
         scorer: Rates the result; None with it.
         detach_stage_two: Whether stage two sends no gradient to the parts before it.
-        score_fusion: Exponent a in ``score * (P_start * P_end) ** a``.
+        score_fusion: Exponent a in ``score * confidence ** a``.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        proposer: Proposer,
+        interaction: Interaction,
+        proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer,
+        choice: Choice,
         fusion: Fusion | None,
         scorer: Scorer | None,
         *,
@@ -58,7 +85,9 @@ class BPNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.interaction = interaction
         self.proposer = proposer
+        self.choice = choice
         self.fusion = fusion
         self.scorer = scorer
         self.detach_stage_two = detach_stage_two
@@ -94,11 +123,11 @@ class BPNet(nn.Module):
         query = self.encoder.encode_query(
             batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
         )
-        stage_one = self.proposer(video, query, *masks)
+        stage_one = self.propose(video, query, *masks)
         proposals, frames = stage_one.proposals, stage_one.frames
         if self.fusion is None or self.scorer is None:
-            probabilities = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
-            return BPNetOutput(stage_one, None, probabilities)
+            confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
+            return BPNetOutput(stage_one, None, confidence)
         if self.detach_stage_two:
             frames, query = frames.detach(), query.detach()
         fused = self.fusion(frames, query, *masks, proposals)
@@ -107,3 +136,23 @@ class BPNet(nn.Module):
         if self.score_fusion:
             scores = scores * (self.score_fusion * proposals.logits).exp()
         return BPNetOutput(stage_one, logits, scores.masked_fill(~proposals.mask, -1.0))
+
+    def propose(
+        self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
+    ) -> StageOne:
+        """Stage one.
+
+        Args:
+            video: Encoded clips (B, T, D).
+            query: Encoded tokens (B, L, D).
+            video_mask: (B, T).
+            query_mask: (B, L).
+
+        Returns:
+            Frames, the proposer's predictions, and the proposals.
+        """
+        read = self.interaction(video, query, video_mask, query_mask)
+        evidence = self.proposer(read.frames, video_mask)
+        found = candidates(evidence, video_mask, self.choice.num_candidates)
+        proposals = choose(found, self.choice.num_proposals, self.choice.order, self.choice.nms)
+        return StageOne(read.frames, read.sentence, read.highlight_logits, evidence, proposals)

@@ -131,13 +131,20 @@ class ConvBlock(nn.Module):
         dim: Width D.
         kernel_size: Positions that one output sees, odd.
         dropout: Share that is dropped.
+        dilation: Distance between those positions.
     """
 
-    def __init__(self, dim: int, kernel_size: int, dropout: float) -> None:
+    def __init__(self, dim: int, kernel_size: int, dropout: float, dilation: int = 1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.depthwise = nn.Conv1d(
-            dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias=False
+            dim,
+            dim,
+            kernel_size,
+            padding=kernel_size // 2 * dilation,
+            dilation=dilation,
+            groups=dim,
+            bias=False,
         )
         self.pointwise = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)

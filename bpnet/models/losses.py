@@ -8,6 +8,11 @@ from torch import Tensor
 
 from bpnet.config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.dense_proposer import PointPredictions, dense_loss
+from bpnet.models.set_proposer import SlotPredictions, set_loss
+from bpnet.models.span_proposer import BoundaryLogits
+from bpnet.models.stage_one import Evidence
+from bpnet.models.window_proposer import WindowScores, window_loss
 from bpnet.spans import paired_tiou
 from bpnet.types import Batch, Proposals
 
@@ -27,13 +32,7 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
     assert batch.target_cells is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
     losses = {
-        "boundary": boundary_loss(
-            stage_one.start_logits,
-            stage_one.end_logits,
-            cells,
-            batch.video_mask,
-            config.boundary_targets,
-        ),
+        "boundary": stage_one_loss(stage_one.evidence, batch, config),
         "highlight": highlight_loss(
             stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend
         ),
@@ -51,6 +50,57 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         )
         total = total + config.matching_weight * losses["matching"]
     return {**losses, "total": total}
+
+
+def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Tensor:
+    """The loss of the proposer that there is.
+
+    Args:
+        evidence: What it predicts.
+        batch: The pairs, with targets.
+        config: Kinds of the losses.
+
+    Returns:
+        Scalar.
+    """
+    assert batch.target_cells is not None and batch.target_spans is not None
+    match evidence:
+        case BoundaryLogits() if config.pair_dim:
+            return pair_loss(evidence.pairs, batch.target_cells[:, 0])
+        case BoundaryLogits():
+            return boundary_loss(
+                evidence.start,
+                evidence.end,
+                batch.target_cells[:, 0],
+                batch.video_mask,
+                config.boundary_targets,
+            )
+        case PointPredictions():
+            return dense_loss(evidence, batch.target_spans)
+        case SlotPredictions():
+            return set_loss(evidence, _targets(batch.target_spans, batch.target_cells))
+        case WindowScores():
+            return window_loss(evidence, batch.target_spans, config.scaled_iou)
+
+
+def _targets(spans: Tensor, cells: Tensor) -> Tensor:
+    """Every moment of the queries (B, M, 2): the first exactly, the others in whole clips."""
+    repeated = (cells == cells[:, :1]).all(dim=-1, keepdim=True)
+    return torch.where(repeated, spans[:, None], cells.to(spans.dtype))
+
+
+def pair_loss(pairs: Tensor, cells: Tensor) -> Tensor:
+    """Cross-entropy of the target among all spans, mean over the batch.
+
+    Args:
+        pairs: Log-probability of each first and last clip (B, T, T).
+        cells: Target clips, half-open (B, 2) int64.
+
+    Returns:
+        Scalar.
+    """
+    rows = torch.arange(len(pairs), device=pairs.device)
+    return -pairs[rows, cells[:, 0], cells[:, 1] - 1].mean()
 
 
 def boundary_loss(

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.models.bpnet import BPNetOutput
-from bpnet.models.proposer import StageOne
+from bpnet.models.span_proposer import BoundaryLogits
+from bpnet.models.stage_one import StageOne
 from bpnet.types import Annotation, Moment, Proposals, Saliency, Sample
 from bpnet_features import ClipGrid
 
@@ -38,9 +39,13 @@ def output(
     boundary = boundary[: len(spans)]
     stage_one = StageOne(
         frames=torch.zeros(len(spans), 3, 2),
-        start_logits=boundary,
-        end_logits=boundary.flip(1) if len(spans) == 1 else boundary,
+        sentence=torch.zeros(len(spans), 2),
         highlight_logits=torch.zeros(len(spans), 3),
+        evidence=BoundaryLogits(
+            start=boundary,
+            end=boundary.flip(1) if len(spans) == 1 else boundary,
+            pairs=torch.zeros(len(spans), 3, 3),
+        ),
         proposals=Proposals(torch.tensor(spans), logits, mask),
     )
     values = torch.tensor(scores)

@@ -23,8 +23,8 @@ import torch
 import vslnet_recipe as recipe
 from torch import Tensor
 
-from bpnet.build import Sizes, build_model
 from bpnet.models.bpnet import BPNet
+from bpnet.models.build import Sizes, build_model
 from bpnet.models.vslnet_weights import from_vslnet, table
 
 HERE = Path(__file__).parent

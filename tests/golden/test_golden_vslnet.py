@@ -11,11 +11,11 @@ import pytest
 import torch
 import vslnet_recipe as recipe
 
-from bpnet.build import Sizes, build_model
 from bpnet.config import ModelConfig, OptimConfig
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
 from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.models.bpnet import BPNet
+from bpnet.models.build import Sizes, build_model
 from bpnet.models.losses import bpnet_losses, highlight_targets
 from bpnet.models.vslnet_weights import from_vslnet, table
 from bpnet.training.optim import build_optimizer
@@ -93,8 +93,10 @@ def test_answers_depend_on_padding_as_theirs_do_and_not_when_masked(predictor: s
     for mask_pads in (False, True):
         model, _ = make(predictor, mask_pads)
         with torch.no_grad():
-            together = model(inputs.batch()).stage_one.start_logits
-            alone = [model(inputs.alone(row).batch()).stage_one.start_logits[0] for row in range(3)]
+            together = model(inputs.batch()).stage_one.evidence.start
+            alone = [
+                model(inputs.alone(row).batch()).stage_one.evidence.start[0] for row in range(3)
+            ]
         starts[mask_pads] = max(
             (together[row, : len(one)] - one).abs().max().item() for row, one in enumerate(alone)
         )
@@ -108,8 +110,8 @@ def test_without_padding_the_modes_are_one(predictor: str):
     batch = dataclasses.replace(inputs, char_ids=letters).batch()
     with torch.no_grad():
         compat, masked = (make(predictor, mode)[0](batch).stage_one for mode in (False, True))
-    assert torch.equal(compat.start_logits, masked.start_logits)
-    assert torch.equal(compat.end_logits, masked.end_logits)
+    assert torch.equal(compat.evidence.start, masked.evidence.start)
+    assert torch.equal(compat.evidence.end, masked.evidence.end)
 
 
 def test_losses_gradients_and_one_step(predictor: str, stored):

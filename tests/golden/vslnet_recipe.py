@@ -39,13 +39,15 @@ class Inputs:
     def batch(self) -> Batch:
         """The same as one of our batches, with its targets."""
         cells = np.stack([FIRST, np.array(LAST) + 1], axis=1)[:, None]
+        known = len(cells) == len(self.video)
         return Batch(
             video=torch.from_numpy(self.video),
             video_mask=torch.from_numpy(self.video_mask),
             query_ids=torch.from_numpy(self.word_ids),
             char_ids=torch.from_numpy(self.char_ids),
             query_mask=torch.from_numpy(self.query_mask),
-            target_cells=torch.from_numpy(cells) if len(cells) == len(self.video) else None,
+            target_spans=torch.from_numpy(cells[:, 0]).float() if known else None,
+            target_cells=torch.from_numpy(cells) if known else None,
         )
 
     def alone(self, row: int) -> Inputs:
@@ -182,7 +184,7 @@ def our_outputs(model: BPNet, batch: Batch) -> tuple[BPNetOutput, dict[str, np.n
     Returns:
         Its output, and arrays by the name of the module, in the order in which they are reached.
     """
-    encoder, proposer = model.encoder, model.proposer
+    encoder, predictor = model.encoder, model.proposer.predictor
     assert encoder.words is not None and encoder.characters is not None
     watched: list[tuple[nn.Module, list[str]]] = [
         (encoder.words, ["word embedding"]),
@@ -190,24 +192,24 @@ def our_outputs(model: BPNet, batch: Batch) -> tuple[BPNetOutput, dict[str, np.n
         (encoder.query_projection, ["query projection"]),
         (encoder.video_projection, ["video projection"]),
         (encoder.encoder, ["encoder, video", "encoder, query"]),
-        (proposer.attention, ["video-query attention"]),
-        (proposer.query_concat, ["query concatenation"]),
+        (model.interaction.attention, ["video-query attention"]),
+        (model.interaction.query_concat, ["query concatenation"]),
     ]
-    if hasattr(proposer.predictor, "start_lstm"):
+    if hasattr(predictor, "start_lstm"):
         watched += [
-            (proposer.predictor.start_lstm, ["start LSTM"]),
-            (proposer.predictor.end_lstm, ["end LSTM"]),
+            (predictor.start_lstm, ["start LSTM"]),
+            (predictor.end_lstm, ["end LSTM"]),
         ]
     else:
-        watched.append((proposer.predictor.encoder, ["start encoder", "end encoder"]))
+        watched.append((predictor.encoder, ["start encoder", "end encoder"]))
     seen, output = watch(watched, lambda: model(batch))
     one = output.stage_one
     for name in ("start LSTM", "end LSTM"):
         if name in seen:  # ours masks after the layer that is watched, theirs inside it
             seen[name] = seen[name] * batch.video_mask[..., None].numpy()
     seen["highlight score"] = one.highlight_logits.sigmoid().detach().numpy()
-    seen["start logits"] = one.start_logits.detach().numpy()
-    seen["end logits"] = one.end_logits.detach().numpy()
+    seen["start logits"] = one.evidence.start.detach().numpy()
+    seen["end logits"] = one.evidence.end.detach().numpy()
     return output, seen
 
 

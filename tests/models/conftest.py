@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from bpnet.build import Sizes, build_model
 from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
 from bpnet.models.bpnet import BPNet
+from bpnet.models.build import Sizes, build_model
 from bpnet.types import Batch, Sample
 from bpnet_features import ClipGrid
 
@@ -54,7 +54,12 @@ def make_model() -> Callable[..., tuple[BPNet, ModelConfig]]:
             "char_dim": 4,
             "num_proposals": 4,
             # Said here, so that a test of one choice does not move with the defaults.
+            "num_context_layers": 0,
+            "proposer": "span",
             "predictor": "rnn",
+            "pair_dim": 0,
+            "proposal_order": "probability",
+            "proposal_nms": None,
             "fusion": "query_concat",
             "span_feature": "mean",
             "score_fusion": 0.0,

@@ -123,8 +123,8 @@ def test_unmasked_padding_reaches_real_places(
         model, _ = make_model(mask_pads=mask_pads)
         for extra in ({"clips": 4}, {"tokens": 4}, {"letters": 4}):
             with torch.no_grad():
-                narrow = model(batch).stage_one.start_logits
-                wide = model(pad(batch, **extra)).stage_one.start_logits
+                narrow = model(batch).stage_one.evidence.start
+                wide = model(pad(batch, **extra)).stage_one.evidence.start
             moved = (wide[:, : narrow.shape[1]] - narrow).abs().max().item()
             assert (moved < 1e-5) == mask_pads, (mask_pads, extra, moved)
 
@@ -143,12 +143,12 @@ def test_detach_stage_two(
     }
     assert reached == {
         "encoder": not detach,
-        "proposer": not detach,
+        "interaction": not detach,
+        "proposer": False,
         "fusion": True,
         "scorer": True,
     }
-    # Stage two never reaches the boundary predictor: the choice of spans is hard.
-    assert all(p.grad is None for p in model.proposer.predictor.parameters())
+    # Stage two never reaches the proposer: the choice of spans is hard.
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 2.0])
@@ -160,8 +160,8 @@ def test_score_fusion(
         out = model(make_batch())
     proposals = out.stage_one.proposals
     # P_start P_end of the proposals, from the logits of the boundaries.
-    start = out.stage_one.start_logits.softmax(dim=1).gather(1, proposals.spans[..., 0].long())
-    end = out.stage_one.end_logits.softmax(dim=1).gather(1, proposals.spans[..., 1].long() - 1)
+    start = out.stage_one.evidence.start.softmax(dim=1).gather(1, proposals.spans[..., 0].long())
+    end = out.stage_one.evidence.end.softmax(dim=1).gather(1, proposals.spans[..., 1].long() - 1)
     expected = out.score_logits.sigmoid() * (start * end) ** exponent
     real = proposals.mask
     torch.testing.assert_close(out.scores[real], expected[real])

@@ -78,9 +78,12 @@ def test_padding_changes_nothing(
     samples.insert(row, make_samples([shape], seed=seed)[0])
     alone = run(model, collate([samples[row]]))
     among = run(model, pad(collate(samples), *extra))
-    for name in ("start_logits", "end_logits", "highlight_logits"):
-        found = getattr(among.stage_one, name)[row]
-        expected = getattr(alone.stage_one, name)[0]
+    for read in (
+        lambda one: one.evidence.start,
+        lambda one: one.evidence.end,
+        lambda one: one.highlight_logits,
+    ):
+        found, expected = read(among.stage_one)[row], read(alone.stage_one)[0]
         torch.testing.assert_close(found[: shape[0]], expected, rtol=0, atol=1e-5)
         assert (found[shape[0] :] == -1e30).all()
     frames = among.stage_one.frames[row]

@@ -1,4 +1,4 @@
-"""Proposer: the joint choice of spans against brute force, masks, gradients, both predictors."""
+"""Stage one: masks and padding with every proposer, and the choice of spans against brute force."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bpnet.models.bpnet import BPNet
-from bpnet.models.proposer import Proposer, StageOne, top_spans
+from bpnet.models.span_proposer import top_spans
+from bpnet.models.stage_one import StageOne
 
 PREDICTORS = ["rnn", "transformer"]
+KINDS: dict[str, dict[str, object]] = {
+    "rnn": {"predictor": "rnn"},
+    "transformer": {"predictor": "transformer"},
+    "context": {"predictor": "linear", "num_context_layers": 3},
+    "pairs": {"predictor": "linear", "num_context_layers": 2, "pair_dim": 4},
+    "expected": {"pair_dim": 4, "proposal_order": "expected_iou", "proposal_nms": 0.5},
+    "dense": {"proposer": "dense"},
+    "set": {"proposer": "set"},
+    "windows": {"proposer": "windows"},
+}
 MakeModel = Callable[..., tuple[BPNet, object]]
 
 
@@ -27,11 +38,18 @@ def pair(lengths: tuple[int, ...], seed: int, extra: int = 0) -> tuple[Tensor, T
     return x * mask[..., None], mask
 
 
-def propose(proposer: Proposer, *, extra: int = 0) -> tuple[StageOne, Tensor]:
+def propose(model: BPNet, *, extra: int = 0) -> tuple[StageOne, Tensor]:
     video, video_mask = pair((6, 3, 1), 0, extra)
     query, query_mask = pair((1, 4, 2), 1, extra)
     with torch.no_grad():
-        return proposer(video, query, video_mask, query_mask), video_mask
+        return model.propose(video, query, video_mask, query_mask), video_mask
+
+
+def joint(start: Tensor, end: Tensor, mask: Tensor) -> Tensor:
+    """log P_start P_end of every span, -inf where there is none."""
+    pairs = start.log_softmax(dim=1)[:, :, None] + end.log_softmax(dim=1)[:, None]
+    real = (mask[:, :, None] & mask[:, None]).triu()
+    return pairs.masked_fill(~real, -torch.inf)
 
 
 def brute_force(start: Tensor, end: Tensor) -> list[tuple[float, int, int]]:
@@ -58,7 +76,7 @@ def test_top_spans_against_brute_force(
     start, end = torch.randn(2, len(lengths), num_clips, generator=generator).unbind()
     mask = torch.arange(num_clips) < torch.tensor(lengths)[:, None]
     start, end = start.masked_fill(~mask, -1e30), end.masked_fill(~mask, -1e30)
-    found = top_spans(start, end, mask, num_proposals)
+    found = top_spans(joint(start, end, mask), mask, num_proposals)
     count = min(num_proposals, num_clips * (num_clips + 1) // 2)
     assert found.spans.shape == (len(lengths), count, 2)
     for row, length in enumerate(lengths):
@@ -81,13 +99,14 @@ def test_top_spans_by_hand() -> None:
     # with 20, ends before it starts. The last clip is inside, so its span ends one further.
     start = torch.tensor([[1.0, 5.0, 2.0]]).log()
     end = torch.tensor([[4.0, 1.0, 3.0]]).log()
-    found = top_spans(start, end, torch.ones(1, 3, dtype=torch.bool), 4)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    found = top_spans(joint(start, end, mask), mask, 4)
     assert found.spans[0].tolist() == [[1, 3], [2, 3], [1, 2], [0, 1]]
     torch.testing.assert_close(found.logits[0].exp() * 64, torch.tensor([15.0, 6.0, 5.0, 4.0]))
 
 
 def test_one_clip() -> None:
-    found = top_spans(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), 16)
+    found = top_spans(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), 16)
     assert found.spans.tolist() == [[[0, 1]]]
     assert found.logits.tolist() == [[0.0]]  # log (1 * 1)
     assert found.mask.tolist() == [[True]]
@@ -95,84 +114,96 @@ def test_one_clip() -> None:
 
 def test_choice_sends_no_gradient() -> None:
     start = torch.randn(2, 5, requires_grad=True)
-    found = top_spans(start, start.flip(1), torch.ones(2, 5, dtype=torch.bool), 3)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    found = top_spans(joint(start, start.flip(1), mask), mask, 3)
     assert not found.logits.requires_grad and not found.spans.requires_grad
 
 
-@pytest.mark.parametrize("predictor", PREDICTORS)
-def test_shape_and_masks(make_model: MakeModel, predictor: str) -> None:
-    proposer = make_model(predictor=predictor)[0].proposer
-    out, mask = propose(proposer)
-    assert out.frames.shape == (3, 6, 8)
-    assert out.proposals.spans.shape == (3, 4, 2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape_and_masks(make_model: MakeModel, kind: str) -> None:
+    out, mask = propose(make_model(**KINDS[kind])[0])
+    assert out.frames.shape == (3, 6, 8) and out.sentence.shape == (3, 8)
     assert (out.frames[~mask] == 0).all()
-    for logits in (out.start_logits, out.end_logits, out.highlight_logits):
-        assert logits.shape == (3, 6)
-        assert (logits[~mask] == -1e30).all() and (logits[mask].abs() < 1e3).all()
+    assert out.highlight_logits.shape == (3, 6)
+    assert (out.highlight_logits[~mask] == -1e30).all()
+    assert (out.highlight_logits[mask].abs() < 1e3).all()
+    proposals, lengths = out.proposals, torch.tensor([6, 3, 1])
+    assert proposals.spans.shape == (3, proposals.mask.shape[1], 2)
+    assert (proposals.spans[..., 0] < proposals.spans[..., 1])[proposals.mask].all()
+    assert (proposals.spans >= 0).all() and (proposals.spans[..., 1] <= lengths[:, None]).all()
+    confidence = proposals.logits[proposals.mask]
+    assert (confidence <= 1e-6).all() and (confidence > -1e3).all()
+    best_first = proposals.logits.diff(dim=1)[proposals.mask[:, 1:]]
+    assert (best_first <= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "context"])
+def test_no_more_spans_than_there_are(make_model: MakeModel, kind: str) -> None:
+    out, _ = propose(make_model(**KINDS[kind])[0])
     # 6, 3 and 1 clips have 21, 6 and 1 spans; four were asked for.
     assert out.proposals.mask.sum(dim=1).tolist() == [4, 4, 1]
-    lengths = torch.tensor([6, 3, 1])
-    assert (out.proposals.spans[..., 1] <= lengths[:, None]).all()
 
 
-@pytest.mark.parametrize("predictor", PREDICTORS)
-def test_padding_and_what_lies_under_it(make_model: MakeModel, predictor: str) -> None:
-    proposer = make_model(predictor=predictor)[0].proposer
-    out, mask = propose(proposer)
-    wide, wide_mask = propose(proposer, extra=3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_what_lies_under_it(make_model: MakeModel, kind: str) -> None:
+    model = make_model(**KINDS[kind])[0]
+    out, mask = propose(model)
+    wide, wide_mask = propose(model, extra=3)
     video, video_mask = pair((6, 3, 1), 0)
     query, query_mask = pair((1, 4, 2), 1)
     with torch.no_grad():
-        dirty = proposer(
+        dirty = model.propose(
             torch.where(video_mask[..., None], video, 10.0),
             torch.where(query_mask[..., None], query, -10.0),
             video_mask,
             query_mask,
         )
-    for name in ("frames", "start_logits", "end_logits", "highlight_logits"):
+    for name in ("frames", "highlight_logits"):
         expected = getattr(out, name)[mask]
         for other, real in ((wide, wide_mask), (dirty, mask)):
             torch.testing.assert_close(getattr(other, name)[real], expected, rtol=0, atol=1e-5)
-    assert torch.equal(dirty.proposals.spans, out.proposals.spans)
-    assert torch.equal(wide.proposals.mask, out.proposals.mask)
-    real = out.proposals.mask
-    assert torch.equal(wide.proposals.spans[real], out.proposals.spans[real])
+    for other in (wide, dirty):  # a longer video has room for more windows, which are not real
+        assert torch.equal(other.proposals.mask.sum(dim=1), out.proposals.mask.sum(dim=1))
+        for name in ("spans", "logits"):
+            found, expected = (
+                getattr(one.proposals, name)[one.proposals.mask] for one in (other, out)
+            )
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("predictor", PREDICTORS)
-def test_batched_equals_single(make_model: MakeModel, predictor: str) -> None:
-    proposer = make_model(predictor=predictor)[0].proposer
-    out, _ = propose(proposer)
+@pytest.mark.parametrize("kind", KINDS)
+def test_batched_equals_single(make_model: MakeModel, kind: str) -> None:
+    model = make_model(**KINDS[kind])[0]
+    out, _ = propose(model)
     video, video_mask = pair((6, 3, 1), 0)
     query, query_mask = pair((1, 4, 2), 1)
     for row, (clips, tokens) in enumerate(((6, 1), (3, 4), (1, 2))):
         here = slice(row, row + 1)
         with torch.no_grad():
-            one = proposer(
+            one = model.propose(
                 video[here, :clips],
                 query[here, :tokens],
                 video_mask[here, :clips],
                 query_mask[here, :tokens],
             )
-        torch.testing.assert_close(
-            one.start_logits[0], out.start_logits[row, :clips], rtol=0, atol=1e-5
-        )
-        torch.testing.assert_close(
-            one.end_logits[0], out.end_logits[row, :clips], rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(one.frames[0], out.frames[row, :clips], rtol=0, atol=1e-5)
         count = int(one.proposals.mask.sum())
-        assert torch.equal(one.proposals.spans[0, :count], out.proposals.spans[row, :count])
+        assert count == int(out.proposals.mask[row].sum())
+        for name in ("spans", "logits"):
+            found, expected = getattr(one.proposals, name), getattr(out.proposals, name)
+            torch.testing.assert_close(found[0, :count], expected[row, :count], rtol=0, atol=1e-5)
 
 
 def test_highlight_weighs_the_frames(make_model: MakeModel) -> None:
-    proposer = make_model()[0].proposer
+    model = make_model()[0]
+    highlight = model.interaction.highlight
     with torch.no_grad():
-        proposer.highlight.weight.zero_()
-        proposer.highlight.bias.fill_(0.0)
-    half, _ = propose(proposer)
+        highlight.weight.zero_()
+        highlight.bias.fill_(0.0)
+    half, _ = propose(model)
     with torch.no_grad():
-        proposer.highlight.bias.fill_(math.log(3))
-    more, _ = propose(proposer)
+        highlight.bias.fill_(math.log(3))
+    more, _ = propose(model)
     # sigmoid(0) = 1/2 and sigmoid(ln 3) = 3/4.
     torch.testing.assert_close(more.frames, 1.5 * half.frames)
 

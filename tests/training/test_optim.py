@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bpnet.build import Sizes, build_model
 from bpnet.config import ModelConfig, OptimConfig
+from bpnet.models.build import Sizes, build_model
 from bpnet.training.optim import build_optimizer, build_schedule
 
 

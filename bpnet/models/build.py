@@ -1,0 +1,158 @@
+"""Config -> network; the only place that chooses among its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from bpnet.config import ModelConfig
+from bpnet.models.bpnet import BPNet, Choice
+from bpnet.models.dense_proposer import DenseProposer
+from bpnet.models.encoder import Encoder
+from bpnet.models.fusion import Fusion
+from bpnet.models.interaction import Interaction
+from bpnet.models.layers import (
+    CharacterEmbedding,
+    ConvBlock,
+    FeatureEncoder,
+    QueryPool,
+    VideoQueryAttention,
+    WordEmbedding,
+    make_lstm,
+)
+from bpnet.models.scorer import Scorer
+from bpnet.models.set_proposer import SetProposer
+from bpnet.models.span_proposer import (
+    LinearPredictor,
+    PairScores,
+    RnnPredictor,
+    SpanProposer,
+    TransformerPredictor,
+)
+from bpnet.models.window_proposer import WindowProposer
+
+CONTEXT_KERNEL = 5  # clips that a context block sees; the blocks are dilated by 1, 2, 4, ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of a network that follow from the data.
+
+    Attributes:
+        feature_dim: Width C of the clip features.
+        num_words: Words of the vocabulary, with the two special ones.
+        num_characters: Characters of the vocabulary, with the two special ones; 0: none are read.
+        word_dim: Width of the word embedding.
+        frozen_words: Whether the words have given vectors that are not trained.
+        max_positions: Longest video or query, in positions.
+        query_dim: Width of the token features that take the place of words; 0: words are read.
+    """
+
+    feature_dim: int
+    num_words: int
+    num_characters: int
+    word_dim: int
+    frozen_words: bool
+    max_positions: int
+    query_dim: int = 0
+
+
+def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
+    """The network, with fresh weights from torch's global random state.
+
+    Args:
+        config: Its config.
+        sizes: What follows from the data.
+
+    Returns:
+        The model, in training mode, on the CPU.
+    """
+
+    def feature_encoder() -> FeatureEncoder:
+        return FeatureEncoder(
+            dim=config.hidden_dim,
+            num_heads=config.num_heads,
+            kernel_size=config.kernel_size,
+            num_conv_layers=config.num_conv_layers,
+            max_positions=sizes.max_positions,
+            dropout=config.dropout,
+            embedding_init=config.embedding_init,
+            mask_pads=config.mask_pads,
+        )
+
+    dim = config.hidden_dim
+    characters = None
+    if sizes.num_characters:
+        characters = CharacterEmbedding(
+            sizes.num_characters,
+            config.char_dim,
+            config.dropout,
+            config.embedding_init,
+            config.mask_pads,
+        )
+    words = None
+    if not sizes.query_dim:
+        words = WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words)
+    encoder = Encoder(
+        feature_dim=sizes.feature_dim,
+        words=words,
+        query_dim=sizes.query_dim or sizes.word_dim,
+        characters=characters,
+        encoder=feature_encoder(),
+        hidden_dim=dim,
+        dropout=config.dropout,
+    )
+    boundaries = _predictor(config, dim, feature_encoder)
+    interaction = Interaction(
+        attention=VideoQueryAttention(dim, config.dropout),
+        query_pool=QueryPool(dim),
+        context=[
+            ConvBlock(dim, CONTEXT_KERNEL, config.dropout, dilation=2**layer)
+            for layer in range(config.num_context_layers)
+        ],
+        dim=dim,
+    )
+    proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
+    if boundaries is not None:
+        pairs = PairScores(dim, config.pair_dim) if config.pair_dim else None
+        proposer = SpanProposer(boundaries, pairs)
+    elif config.proposer == "dense":
+        proposer = DenseProposer(dim)
+    elif config.proposer == "set":
+        proposer = SetProposer(dim, config.num_heads, config.num_proposals, config.dropout)
+    else:
+        proposer = WindowProposer(dim)
+    # The K most probable spans need no longer list to be chosen from.
+    plain = config.proposal_order == "probability" and config.proposal_nms is None
+    choice = Choice(
+        num_candidates=config.num_proposals if plain else config.num_candidates,
+        num_proposals=config.num_proposals,
+        order=config.proposal_order,
+        nms=config.proposal_nms,
+    )
+    return BPNet(
+        encoder,
+        interaction,
+        proposer,
+        choice,
+        Fusion(config.fusion, config.span_feature, dim) if config.stage_two else None,
+        Scorer(dim) if config.stage_two else None,
+        detach_stage_two=config.detach_stage_two,
+        score_fusion=config.score_fusion,
+    )
+
+
+def _predictor(
+    config: ModelConfig, dim: int, feature_encoder: Callable[[], FeatureEncoder]
+) -> RnnPredictor | TransformerPredictor | LinearPredictor | None:
+    """What predicts boundaries, for the proposer that reads such."""
+    if config.proposer != "span":
+        return None
+    match config.predictor:
+        case "rnn":
+            lstms = make_lstm(dim, config.lstm_init), make_lstm(dim, config.lstm_init)
+            return RnnPredictor(*lstms, dim)
+        case "transformer":
+            return TransformerPredictor(feature_encoder(), dim)
+        case _:
+            return LinearPredictor(dim)

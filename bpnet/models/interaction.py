@@ -1,0 +1,82 @@
+"""Clips read the query: (B, T, D) and (B, L, D) -> frames (B, T, D), which both stages share.
+
+Source: VSLNet's published code (video-query attention, query-guided highlighting). The context
+blocks behind them are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bpnet.models.layers import NEGATIVE, ConvBlock, QueryPool, VideoQueryAttention
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frames:
+    """Clips that have read the query.
+
+    Attributes:
+        frames: Weighted by the highlight score (B, T, D).
+        sentence: The query as one vector (B, D).
+        highlight_logits: (B, T), -1e30 at padded places; the highlight score is their sigmoid.
+    """
+
+    frames: Tensor
+    sentence: Tensor
+    highlight_logits: Tensor
+
+
+class Interaction(nn.Module):
+    """Joins video and query, and marks what the query is about.
+
+    Args:
+        attention: Clips read the words.
+        query_pool: The query as one vector, given to every clip.
+        context: Blocks that let neighbouring clips compare what they have read; may be empty.
+        dim: Width D.
+    """
+
+    def __init__(
+        self,
+        attention: VideoQueryAttention,
+        query_pool: QueryPool,
+        context: Sequence[ConvBlock],
+        dim: int,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.query_pool = query_pool
+        self.query_concat = nn.Linear(2 * dim, dim)
+        self.highlight = nn.Linear(dim, 1)
+        self.context = nn.ModuleList(context)
+        self.context_norm = nn.LayerNorm(dim, eps=1e-6) if context else None
+
+    def forward(
+        self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
+    ) -> Frames:
+        """Join both sides.
+
+        Args:
+            video: Encoded clips (B, T, D).
+            query: Encoded tokens (B, L, D).
+            video_mask: (B, T).
+            query_mask: (B, L).
+
+        Returns:
+            The frames; padded places are zero.
+        """
+        frames = self.attention(video, query, video_mask, query_mask)
+        sentence = self.query_pool(query, query_mask)
+        repeated = sentence[:, None].expand(-1, frames.shape[1], -1)
+        frames = self.query_concat(torch.cat([frames, repeated], dim=-1))
+        highlight = self.highlight(frames).squeeze(-1).masked_fill(~video_mask, NEGATIVE)
+        frames = frames * torch.sigmoid(highlight)[..., None] * video_mask[..., None]
+        for block in self.context:
+            frames = block(frames, video_mask)
+        if self.context_norm is not None:
+            frames = self.context_norm(frames) * video_mask[..., None]
+        return Frames(frames, sentence, highlight)

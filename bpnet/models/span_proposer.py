@@ -1,0 +1,192 @@
+"""Stage one, span: every clip gets a probability of being the first and of being the last one.
+
+Source: VSLNet's published code; the joint choice of both ends follows the code of BPNet's first
+author. The pair scores are ours: they say which start goes with which end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bpnet.models.layers import NEGATIVE, FeatureEncoder
+from bpnet.types import Proposals
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoundaryLogits:
+    """How probable each clip is as a boundary.
+
+    Attributes:
+        start: Logits of the first clip (B, T), -1e30 at padded places; with pair scores the
+            logarithms of the probabilities that the pairs sum up to.
+        end: The same of the last clip *inside* the moment (B, T).
+        pairs: Log-probability of every first and last clip together (B, T, T), -inf where the last
+            comes before the first or either is padding.
+    """
+
+    start: Tensor
+    end: Tensor
+    pairs: Tensor
+
+
+class RnnPredictor(nn.Module):
+    """Features and logits of start and end by two LSTMs, of which the second reads the first.
+
+    Args:
+        start_lstm: LSTM that gives the features of the start.
+        end_lstm: LSTM that reads those.
+        dim: Width D.
+    """
+
+    def __init__(self, start_lstm: nn.LSTM, end_lstm: nn.LSTM, dim: int) -> None:
+        super().__init__()
+        self.start_lstm, self.end_lstm = start_lstm, end_lstm
+        self.start_head, self.end_head = _boundary_head(dim), _boundary_head(dim)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, D) with mask (B, T) to two logits (B, T)."""
+        # The LSTMs read forwards and padding comes last, so it reaches no real place.
+        started = self.start_lstm(frames)[0] * mask[..., None]
+        ended = self.end_lstm(started)[0] * mask[..., None]
+        start = self.start_head(torch.cat([started, frames], dim=-1)).squeeze(-1)
+        end = self.end_head(torch.cat([ended, frames], dim=-1)).squeeze(-1)
+        return start, end
+
+
+class TransformerPredictor(nn.Module):
+    """Start and end logits by a feature encoder that both share; the end reads the start.
+
+    Args:
+        encoder: The shared encoder.
+        dim: Width D.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.start_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.end_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.start_head, self.end_head = _boundary_head(dim), _boundary_head(dim)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, D) with mask (B, T) to two logits (B, T)."""
+        started = self.encoder(frames, mask)
+        ended = self.encoder(started, mask)
+        start = self.start_head(torch.cat([self.start_norm(started), frames], dim=-1)).squeeze(-1)
+        end = self.end_head(torch.cat([self.end_norm(ended), frames], dim=-1)).squeeze(-1)
+        return start, end
+
+
+def _boundary_head(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, 1))
+
+
+class LinearPredictor(nn.Module):
+    """Start and end logits straight from the frames, which have seen their context already.
+
+    Args:
+        dim: Width D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.heads = nn.Linear(dim, 2)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, D) with mask (B, T) to two logits (B, T)."""
+        start, end = self.heads(frames).unbind(dim=-1)
+        return start, end
+
+
+class PairScores(nn.Module):
+    """Which start goes with which end: a low-rank bilinear form of the two clips.
+
+    Independent boundaries make spans of one possible moment's start and another's end probable,
+    and cannot tell two short moments from one long one.
+
+    Args:
+        dim: Width D.
+        pair_dim: Rank of the form.
+    """
+
+    def __init__(self, dim: int, pair_dim: int) -> None:
+        super().__init__()
+        self.start = nn.Linear(dim, pair_dim)
+        self.end = nn.Linear(dim, pair_dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (B, T, D) to scores of every start with every end (B, T, T)."""
+        start, end = self.start(frames), self.end(frames)
+        scores: Tensor = start @ end.transpose(1, 2) / math.sqrt(start.shape[-1])
+        return scores
+
+
+class SpanProposer(nn.Module):
+    """Boundary probabilities, and the most probable spans.
+
+    Args:
+        predictor: Start and end logits.
+        pair_scores: What joins start and end; None: they are independent, as in VSLNet.
+    """
+
+    def __init__(
+        self,
+        predictor: RnnPredictor | TransformerPredictor | LinearPredictor,
+        pair_scores: PairScores | None,
+    ) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.pair_scores = pair_scores
+
+    def forward(self, frames: Tensor, video_mask: Tensor) -> BoundaryLogits:
+        """Predict the boundaries.
+
+        Args:
+            frames: (B, T, D).
+            video_mask: (B, T).
+
+        Returns:
+            The logits.
+        """
+        start, end = self.predictor(frames, video_mask)
+        start = start.float().masked_fill(~video_mask, NEGATIVE)
+        end = end.float().masked_fill(~video_mask, NEGATIVE)
+        real = (video_mask[:, :, None] & video_mask[:, None]).triu()
+        if self.pair_scores is None:
+            pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
+            return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf))
+        pairs = start[:, :, None] + end[:, None] + self.pair_scores(frames).float()
+        pairs = pairs.masked_fill(~real, NEGATIVE)
+        pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
+        start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
+        return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf))
+
+
+def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:
+    """The most probable spans.
+
+    The last clip ``e`` is inside the moment, so the half-open span is ``(s, e + 1)``.
+
+    Args:
+        pairs: Log-probability of each first and last clip (B, T, T), see `BoundaryLogits`.
+        video_mask: (B, T).
+        count: Spans a pair.
+
+    Returns:
+        min(count, T (T + 1) / 2) spans a pair, most probable first; a pair whose video has fewer
+        is filled up with the whole video, False in the mask.
+    """
+    num_clips = pairs.shape[1]
+    with torch.no_grad():
+        logits, index = pairs.flatten(1).topk(min(count, num_clips * (num_clips + 1) // 2), dim=1)
+        mask = logits > -torch.inf
+        spans = torch.stack([index // num_clips, index % num_clips + 1], dim=-1).to(logits.dtype)
+        lengths = video_mask.sum(dim=1)
+        whole = torch.stack([torch.zeros_like(lengths), lengths], dim=-1).to(spans.dtype)
+        spans = torch.where(mask[..., None], spans, whole[:, None])
+    return Proposals(spans, logits.masked_fill(~mask, NEGATIVE), mask)

@@ -1,0 +1,81 @@
+"""What stage one gives, whichever proposer it has: frames, evidence, and the proposals from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bpnet.models.dense_proposer import PointPredictions
+from bpnet.models.layers import NEGATIVE
+from bpnet.models.set_proposer import SlotPredictions
+from bpnet.models.span_proposer import BoundaryLogits, top_spans
+from bpnet.models.window_proposer import WindowScores
+from bpnet.types import Proposals
+
+Evidence: TypeAlias = BoundaryLogits | PointPredictions | SlotPredictions | WindowScores
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StageOne:
+    """What stage one gives.
+
+    Attributes:
+        frames: Clips that have read the query (B, T, D).
+        sentence: The query as one vector (B, D).
+        highlight_logits: (B, T), -1e30 at padded places; the highlight score is their sigmoid.
+        evidence: What the proposer predicts, and is trained by.
+        proposals: The K spans that stage two scores, best first.
+    """
+
+    frames: Tensor
+    sentence: Tensor
+    highlight_logits: Tensor
+    evidence: Evidence
+    proposals: Proposals
+
+
+def candidates(evidence: Evidence, video_mask: Tensor, count: int) -> Proposals:
+    """The spans that the evidence speaks for.
+
+    Args:
+        evidence: What the proposer predicts.
+        video_mask: (B, T).
+        count: Spans a pair, where there are too many to list.
+
+    Returns:
+        N spans a pair, without gradient; logits are the log of their probabilities.
+    """
+    match evidence:
+        case BoundaryLogits():
+            return top_spans(evidence.pairs, video_mask, count)
+        case SlotPredictions():
+            mask = torch.ones_like(evidence.logits, dtype=torch.bool)
+        case _:
+            mask = evidence.mask
+    logits = F.logsigmoid(evidence.logits).masked_fill(~mask, NEGATIVE)
+    return Proposals(evidence.spans.detach(), logits.detach(), mask)
+
+
+def boundary_probabilities(evidence: Evidence, proposals: Proposals, num_clips: int) -> Tensor:
+    """How probable each clip is as the first and as the last of the moment, to be drawn.
+
+    Args:
+        evidence: What the proposer predicts.
+        proposals: The chosen spans, which stand in where there is no prediction a clip.
+        num_clips: Number of clips T.
+
+    Returns:
+        (B, 2, T); each row sums to 1.
+    """
+    if isinstance(evidence, BoundaryLogits):
+        return torch.softmax(torch.stack([evidence.start, evidence.end], dim=1), dim=2)
+    weights = torch.softmax(proposals.logits, dim=1)
+    first = proposals.spans[..., 0].floor().long()
+    last = proposals.spans[..., 1].ceil().long() - 1
+    clips = torch.stack([first, last], dim=1).clamp(0, num_clips - 1)  # (B, 2, K)
+    found = weights.new_zeros(len(clips), 2, num_clips)
+    return found.scatter_add(2, clips, weights[:, None].expand_as(clips))
