@@ -23,6 +23,7 @@ DATASETS = (
     "jsonl",
     "csv",
 )
+_FUSIONS = ("query_concat", "query_product", "word_frame", "none")
 TOKENIZERS = ("words", "basic_english", "split", "nltk")
 
 
@@ -154,7 +155,6 @@ class ModelConfig:
             (N(0, 1), as PyTorch).
         lstm_init: ``glorot_forget1`` (as TensorFlow) or ``torch``.
         num_proposals: Proposals K of stage one.
-        num_candidates: Candidates among which they are chosen, where all spans are too many.
         proposal_order: What the choice is ordered by: ``probability``, or ``expected_iou``: the
             mean overlap with all candidates, weighted with their probabilities.
         proposal_nms: Temporal IoU with a better proposal above which a candidate is passed over, in
@@ -163,9 +163,13 @@ class ModelConfig:
             PyTorch code, so that an answer depends on its batch: for weights trained there.
         stage_two: Whether candidates are scored by stage two; false: stage one alone, ranked by
             P_start * P_end. The settings below that are about stage two are then not read.
-        fusion: What joins candidate and query: ``query_concat``, ``word_frame`` or ``none``.
-        span_feature: How a candidate is summed up: ``mean`` of its positions, or ``ends``: also the
-            positions at and just outside both boundaries.
+        fusion: What joins candidate and query: ``query_concat``, ``query_product``, ``word_frame``
+            or ``none``.
+        span_feature: How a candidate is summed up: ``mean`` of its positions; ``ends``: also the
+            positions at and just outside both boundaries; ``aligned``: these, and its quarters.
+        num_relation_layers: Attention layers among the candidates, which then also know where they
+            lie; 0: each is judged alone.
+        score_residual: Whether the matching score begins as the confidence of stage one.
         detach_stage_two: Whether stage two sends no gradient to the encoder.
         matching_loss: ``mse`` on the IoU, ``bce`` on the IoU, or ``scaled_iou_bce`` (2D-TAN).
         scaled_iou: IoU that counts as 0 and as 1 with ``scaled_iou_bce``.
@@ -174,7 +178,11 @@ class ModelConfig:
         highlight_weight: Weight of the loss ``highlight``.
         highlight_extend: Share of its length by which a target is lengthened on both sides for the
             highlight loss.
+        overlap_weight: Weight of the loss ``overlap``, with ``pair_dim``: the IoU of every span
+            with the target, which only training predicts; 0: it is not.
         matching_weight: Weight of the loss ``matching``.
+        refinement_weight: Weight of the loss ``refinement``, of the boundaries that stage two
+            moves; 0: it moves none.
         score_fusion: Exponent a in ``score * (P_start * P_end) ** a``; 0: the score alone.
     """
 
@@ -193,13 +201,14 @@ class ModelConfig:
     embedding_init: str = "glorot"
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
-    num_candidates: int = 256
     proposal_order: str = "probability"
     proposal_nms: float | None = None
     mask_pads: bool = True
     stage_two: bool = True
     fusion: str = "query_concat"
     span_feature: str = "ends"
+    num_relation_layers: int = 0
+    score_residual: bool = False
     detach_stage_two: bool = False
     matching_loss: str = "mse"
     scaled_iou: tuple[float, float] = (0.3, 0.7)
@@ -207,7 +216,9 @@ class ModelConfig:
     boundary_weight: float = 1.0
     highlight_weight: float = 5.0
     highlight_extend: float = 0.1
+    overlap_weight: float = 0.0
     matching_weight: float = 10.0
+    refinement_weight: float = 0.0
     score_fusion: float = 0.3
 
     def __post_init__(self) -> None:
@@ -225,19 +236,21 @@ class ModelConfig:
             one_of("model.proposer", self.proposer, ("span", "dense", "set", "windows")),
             one_of("model.predictor", self.predictor, ("rnn", "transformer", "linear")),
             in_range("model.pair_dim", self.pair_dim, 0),
-            in_range("model.num_candidates", self.num_candidates, self.num_proposals),
             one_of("model.proposal_order", self.proposal_order, ("probability", "expected_iou")),
             in_range("model.proposal_nms", self.proposal_nms or 0, 0, 0.999),
             one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
             one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
-            one_of("model.fusion", self.fusion, ("query_concat", "word_frame", "none")),
-            one_of("model.span_feature", self.span_feature, ("mean", "ends")),
+            one_of("model.fusion", self.fusion, _FUSIONS),
+            one_of("model.span_feature", self.span_feature, ("mean", "ends", "aligned")),
+            in_range("model.num_relation_layers", self.num_relation_layers, 0),
             one_of("model.matching_loss", self.matching_loss, ("mse", "bce", "scaled_iou_bce")),
             one_of("model.boundary_targets", self.boundary_targets, ("hard", "soft")),
             in_range("model.boundary_weight", self.boundary_weight, 0),
             in_range("model.highlight_weight", self.highlight_weight, 0),
             in_range("model.highlight_extend", self.highlight_extend, 0),
+            in_range("model.overlap_weight", self.overlap_weight, 0),
             in_range("model.matching_weight", self.matching_weight, 0),
+            in_range("model.refinement_weight", self.refinement_weight, 0),
             in_range("model.score_fusion", self.score_fusion, 0),
         ]
         if self.num_heads >= 1 and self.hidden_dim % self.num_heads:
@@ -287,6 +300,10 @@ class TrainerConfig:
         max_epochs: Passes over the training part.
         max_steps: Optimiser steps; null: as the epochs give. The smaller of the two ends training.
         batch_size: Query-video pairs B a step.
+        queries_per_video: Pairs about one video that stand side by side in a batch, where the video
+            is then read and encoded once for them; 1: all pairs are shuffled.
+        ema_decay: Decay of the moving average of the weights, which is then what is validated and
+            saved, in [0, 1); 0: the weights themselves are.
         eval_batch_size: Pairs a step in validation; changes no number.
         num_workers: Processes that load data; 0: the training process itself.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -302,6 +319,8 @@ class TrainerConfig:
     max_epochs: int = 100
     max_steps: int | None = None
     batch_size: int = 16
+    queries_per_video: int = 1
+    ema_decay: float = 0.0
     eval_batch_size: int = 64
     num_workers: int = 0
     device: str = "auto"
@@ -320,6 +339,8 @@ class TrainerConfig:
                 if self.max_steps != 0
                 else "trainer.max_steps=0: expected an integer >= 1, or null",
                 in_range("trainer.batch_size", self.batch_size, 1),
+                in_range("trainer.queries_per_video", self.queries_per_video, 1),
+                in_range("trainer.ema_decay", self.ema_decay, 0, 0.99999),
                 in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
                 in_range("trainer.num_workers", self.num_workers, 0),
                 in_range("trainer.validate_every", self.validate_every, 1),

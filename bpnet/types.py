@@ -155,7 +155,8 @@ class Batch:
     """Samples padded to common lengths; padded places are zero.
 
     Attributes:
-        video: Clip features (B, T, C).
+        video: Clip features of the V videos that the pairs are about (V, T, C).
+        video_index: Each pair's video (B,) int64: neighbours about one video share it.
         video_mask: (B, T) bool.
         query_ids: Token ids (B, L) int64.
         char_ids: Character ids (B, L, W) int64.
@@ -168,6 +169,7 @@ class Batch:
     """
 
     video: Tensor
+    video_index: Tensor
     video_mask: Tensor
     query_ids: Tensor
     char_ids: Tensor
@@ -178,9 +180,10 @@ class Batch:
     samples: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
-        size, num_clips = self.video.shape[:2]
-        num_tokens = self.query_ids.shape[1]
+        size, num_tokens = self.query_ids.shape
+        num_clips = self.video.shape[1]
         expected = {
+            "video_index": (size,),
             "video_mask": (size, num_clips),
             "query_ids": (size, num_tokens),
             "char_ids": (size, num_tokens, self.char_ids.shape[-1]),
@@ -193,6 +196,11 @@ class Batch:
             value = getattr(self, name)
             assert value is None or tuple(value.shape) == shape, (name, tuple(value.shape), shape)
         assert bool(self.video_mask[:, 0].all()) and bool(self.query_mask[:, 0].all())
+
+    def clip_mask(self) -> Tensor:
+        """Which clips of each video are real (V, T)."""
+        mask = self.video_mask.new_zeros(self.video.shape[:2])
+        return mask.index_copy_(0, self.video_index, self.video_mask)
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""

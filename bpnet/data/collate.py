@@ -17,12 +17,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Pad samples to their longest video, query and word.
 
     Args:
-        samples: At least one.
+        samples: At least one. Neighbours that hold the same array of clips share it in the batch.
 
     Returns:
         The batch; padded places are zero, and False in the masks.
     """
-    video, video_mask = _pad([sample.video for sample in samples])
+    videos, video_index = _shared([sample.video for sample in samples])
+    video, clip_mask = _pad(videos)
     query_ids, query_mask = _pad([sample.query_ids for sample in samples])
     char_ids, _ = _pad([sample.char_ids for sample in samples])
     features = [one.query_features for one in samples if one.query_features is not None]
@@ -31,7 +32,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     has_targets = len(spans) == len(samples)
     return Batch(
         video=video,
-        video_mask=video_mask,
+        video_index=video_index,
+        video_mask=clip_mask[video_index],
         query_ids=query_ids,
         char_ids=char_ids,
         query_mask=query_mask,
@@ -40,6 +42,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
         target_cells=torch.from_numpy(_repeat_first(cells)) if has_targets else None,
         samples=tuple(samples),
     )
+
+
+def _shared(arrays: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]], Tensor]:
+    """Leave out what repeats the one before it; the index (B,) says where each one went."""
+    kept: list[npt.NDArray[Any]] = []
+    index = []
+    for array in arrays:
+        if not kept or array is not kept[-1]:
+            kept.append(array)
+        index.append(len(kept) - 1)
+    return kept, torch.tensor(index)
 
 
 def _repeat_first(cells: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -131,6 +131,7 @@ class MomentDataset(Dataset[Sample]):
         self.vocabulary = vocabulary
         self.max_clips = max_clips
         self.query_features = query_features
+        self._last: tuple[str, npt.NDArray[np.float32], ClipGrid] | None = None
         videos = {a.video_id for a in annotations}
         absent = {video_id for video_id in videos if video_id not in store}
         if absent and missing == "error":
@@ -183,12 +184,19 @@ class MomentDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         annotation = self.annotations[index]
-        clips, grid = self.store.read(annotation.video_id, annotation.duration_seconds)
-        clips, grid = fit_clips(clips, grid, self.max_clips)
+        clips, grid = self._read(annotation)
         query: str | npt.NDArray[np.float32] = annotation.query
         if self.query_features is not None:
             query = self.query_features.read(annotation.qid)
         return make_sample(clips, grid, query, self.vocabulary, annotation)
+
+    def _read(self, annotation: Annotation) -> tuple[npt.NDArray[np.float32], ClipGrid]:
+        """The video; the same array again where the sample before it was about the same video."""
+        key = f"{annotation.duration_seconds} {annotation.video_id}"
+        if self._last is None or self._last[0] != key:
+            clips, grid = self.store.read(annotation.video_id, annotation.duration_seconds)
+            self._last = (key, *fit_clips(clips, grid, self.max_clips))
+        return self._last[1:]
 
 
 def _first_five(names: Collection[str]) -> str:

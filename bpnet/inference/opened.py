@@ -143,16 +143,17 @@ class OpenedVideo:
             raise ConfigError("query features: NaN or infinite values; compute them again")
 
     def _predict(self, queries: Sequence[Query]) -> list[Prediction]:
+        # The clips themselves are not needed again: only their number, for the mask.
+        clips = self._clips[:, :0]
         samples = [
             make_sample(
-                self._clips[:, :0],
+                clips,
                 self.grid,
                 query if isinstance(query, str) else query.astype(np.float32),
                 self._vocabulary,
             )
             for query in queries
         ]
-        # The clips themselves are not needed again: only their number, for the mask.
         batch = dataclasses.replace(collate(samples), samples=()).to(self._device)
         encoded = self._encoded.expand(len(queries), -1, -1)
         return read_output(self._model.localize(encoded, batch), samples, self._calibration)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
@@ -19,6 +20,7 @@ from bpnet.data.dataset import MomentDataset
 from bpnet.errors import CheckpointError
 from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
+from bpnet.training.batches import EpochBatches
 from bpnet.training.metrics_log import LossMeans, MetricsLog
 from bpnet.training.optim import build_optimizer, build_schedule
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
@@ -27,36 +29,6 @@ from bpnet.types import Batch
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 10  # steps whose mean losses make one line of metrics.jsonl
-
-
-class EpochBatches(Sampler[list[int]]):
-    """Batches of one epoch in an order that depends on the seed and the epoch only.
-
-    Args:
-        num_samples: Samples of the dataset.
-        batch_size: Samples a batch; the last one may be smaller.
-        seed: Seed of the run.
-    """
-
-    def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch, self.first = 0, 0
-
-    def begin(self, epoch: int, first: int) -> None:
-        """Choose the epoch, and the batch of it to begin with."""
-        self.epoch, self.first = epoch, first
-
-    def __len__(self) -> int:
-        return -(-self.num_samples // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        # Python's tuple hash is stable for integers; any fixed mixing of the two would do.
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        order = torch.randperm(self.num_samples, generator=generator).tolist()
-        for batch in range(self.first, len(self)):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 def num_steps(config: TrainConfig, num_samples: int) -> int:
@@ -72,8 +44,8 @@ def fit(
     run_dir: Path,
     *,
     device: torch.device,
-    validate: Callable[[], dict[str, float]] | None,
-    make_checkpoint: Callable[[dict[str, Any]], Checkpoint],
+    validate: Callable[[BPNet], dict[str, float]] | None,
+    make_checkpoint: Callable[[BPNet, dict[str, Any]], Checkpoint],
     settings: dict[str, Any],
     annotations: str,
     state: TrainingState | None = None,
@@ -86,8 +58,8 @@ def fit(
         config: The run.
         run_dir: Its folder.
         device: Where to train.
-        validate: Metrics of the model on the validation part; None: there is none.
-        make_checkpoint: A checkpoint of the model as it is, given what to note of its training.
+        validate: Metrics of a model on the validation part; None: there is none.
+        make_checkpoint: A checkpoint of a model as it is, given what to note of its training.
         settings: The settings that decide the numbers; kept in the training state.
         annotations: SHA-256 of the queries and moments; kept there too.
         state: Where an earlier run of the same settings stood.
@@ -102,6 +74,11 @@ def fit(
     total = num_steps(config, len(dataset))
     optimizer = build_optimizer(model, config.optim)
     schedule = build_schedule(optimizer, config.optim, total)
+    averaged = None
+    if config.trainer.ema_decay:
+        decay = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
+        averaged = AveragedModel(model, multi_avg_fn=decay)
+    kept = model if averaged is None else cast(BPNet, averaged.module)
     step, best = 0, None
     metrics: dict[str, float] | None = None
     running = LossMeans()
@@ -109,6 +86,8 @@ def fit(
         step, best, metrics = state.step, state.best, state.metrics
         try:
             model.load_state_dict(state.weights)
+            if averaged is not None:
+                averaged.load_state_dict(state.averaged)
         except RuntimeError as err:
             raise CheckpointError(
                 f"resume={config.resume}: the state does not fit the model: the features, vectors "
@@ -119,7 +98,12 @@ def fit(
         schedule.load_state_dict(state.schedule)
         running.sums = dict(state.running)
         restore_random_states(state.random)
-    batches = EpochBatches(len(dataset), config.trainer.batch_size, config.seed)
+    batches = EpochBatches(
+        [annotation.video_id for annotation in dataset.annotations],
+        config.trainer.batch_size,
+        config.seed,
+        config.trainer.queries_per_video,
+    )
     loader = _loader(dataset, batches, config, device)
     metrics_log = MetricsLog(run_dir, step, config.trainer.tensorboard)
     bf16 = config.trainer.precision == "bf16" or (
@@ -130,6 +114,7 @@ def fit(
         TrainingState(
             step=step,
             weights=model.state_dict(),
+            averaged={} if averaged is None else averaged.state_dict(),
             optimizer=optimizer.state_dict(),
             schedule=schedule.state_dict(),
             random=random_states(),
@@ -147,6 +132,8 @@ def fit(
         batches.begin(epoch, first)
         for batch in loader:
             losses = _train_step(model, batch.to(device), config, optimizer, bf16)
+            if averaged is not None:
+                averaged.update_parameters(model)
             schedule.step()
             step += 1
             running.add(losses, step)
@@ -162,7 +149,7 @@ def fit(
                 save_state()
         epoch += 1
         if validate is not None and (step == total or epoch % config.trainer.validate_every == 0):
-            metrics = validate()
+            metrics = validate(kept)
             metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
             log.info(
                 "epoch %d, step %d/%d, validation: %s",
@@ -174,8 +161,8 @@ def fit(
             value = metrics[config.trainer.select_by]
             if best is None or value > best:
                 best = value
-                make_checkpoint(_note(step, epoch, config, metrics)).save(run_dir / BEST)
-        make_checkpoint(_note(step, epoch, config, metrics)).save(run_dir / LAST)
+                make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / BEST)
+        make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / LAST)
         save_state()
     bar.close()
     metrics_log.close()

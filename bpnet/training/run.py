@@ -28,6 +28,7 @@ from bpnet.evaluation.evaluate import predict, validation_metrics
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
+from bpnet.models.bpnet import BPNet
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import deciding_settings, find_state, keep_best
@@ -106,10 +107,10 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         device,
     )
 
-    def validate() -> dict[str, float]:
+    def validate(trained: BPNet) -> dict[str, float]:
         assert validation is not None
         predictions = predict(
-            model,
+            trained,
             validation,
             batch_size=config.trainer.eval_batch_size,
             num_workers=config.trainer.num_workers,
@@ -117,9 +118,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         )
         return validation_metrics(list(predictions), VSLNET)
 
-    def make_checkpoint(note: dict[str, Any]) -> Checkpoint:
+    def make_checkpoint(trained: BPNet, note: dict[str, Any]) -> Checkpoint:
         return Checkpoint(
-            tensors=model.state_dict(),
+            tensors=trained.state_dict(),
             model=plain(config.model),
             sizes=dataclasses.asdict(sizes),
             vocabulary=vocabulary.to_dict(),

@@ -51,6 +51,7 @@ class TrainingState:
     Attributes:
         step: Optimiser steps done.
         weights: The model's state dict.
+        averaged: That of the moving average of the weights; empty: there is none.
         optimizer: The optimiser's.
         schedule: The schedule's.
         random: torch's random states: ``"cpu"`` and one for each CUDA device.
@@ -63,6 +64,7 @@ class TrainingState:
 
     step: int
     weights: dict[str, Any]
+    averaged: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     random: dict[str, Any]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.errors import AnnotationError, ConfigError, FeatureError, MissingVideoError
 from bpnet.evaluation.parts import read_parts
 from bpnet.training import loop, run
-from bpnet.training.loop import EpochBatches, num_steps
+from bpnet.training.batches import EpochBatches
+from bpnet.training.loop import num_steps
 from bpnet.training.metrics_log import METRICS, MetricsLog
 from bpnet.training.run import train
 from bpnet.training.state import STATE
@@ -193,15 +196,17 @@ def test_num_steps(epochs: int, steps: int | None, samples: int, expected: int) 
 
 
 @given(
-    num_samples=st.integers(1, 60),
+    videos=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60),
     batch_size=st.integers(1, 20),
     seed=st.integers(0, 2**40),
     epoch=st.integers(0, 1000),
+    per_video=st.integers(1, 5),
 )
 def test_an_epoch_has_every_sample_once(
-    num_samples: int, batch_size: int, seed: int, epoch: int
+    videos: list[str], batch_size: int, seed: int, epoch: int, per_video: int
 ) -> None:
-    batches = EpochBatches(num_samples, batch_size, seed)
+    num_samples = len(videos)
+    batches = EpochBatches(videos, batch_size, seed, per_video)
     batches.begin(epoch, 0)
     found = list(batches)
     assert sorted(index for batch in found for index in batch) == list(range(num_samples))
@@ -213,9 +218,22 @@ def test_an_epoch_has_every_sample_once(
     assert list(batches) == found[middle:]
 
 
+@given(
+    videos=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60),
+    seed=st.integers(0, 2**40),
+    per_video=st.integers(2, 5),
+)
+def test_samples_about_a_video_stand_together(videos: list[str], seed: int, per_video: int) -> None:
+    batches = EpochBatches(videos, 10**6, seed, per_video)
+    order = [videos[sample] for batch in batches for sample in batch]
+    # As many groups as that takes, though groups of one video may come to stand side by side.
+    groups = sum(math.ceil(count / per_video) for count in Counter(videos).values())
+    assert sum(one != other for one, other in itertools.pairwise(order)) < groups
+
+
 def test_the_order_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        batches = EpochBatches(50, 7, seed)
+        batches = EpochBatches(range(50), 7, seed)
         batches.begin(epoch, 0)
         return list(batches)
 
