@@ -134,9 +134,9 @@ def test_every_choice_is_built_as_asked(values: dict[str, Any]) -> None:
     kinds = {"rnn": RnnPredictor, "transformer": TransformerPredictor}
     assert type(model.proposer.predictor) is kinds[config.predictor]
     assert (model.encoder.characters is not None) == config.characters
-    assert (model.fusion.word_frame is not None) == (config.fusion == "word_frame")
-    assert (model.fusion.query_concat is not None) == (config.fusion == "query_concat")
-    assert (model.fusion.ends is not None) == (config.span_feature == "ends")
+    assert (model.stage_two.fusion.word_frame is not None) == (config.fusion == "word_frame")
+    assert (model.stage_two.fusion.query_concat is not None) == (config.fusion == "query_concat")
+    assert (model.stage_two.fusion.ends is not None) == (config.span_feature == "ends")
     assert isinstance(model.encoder.words.words, torch.nn.Parameter) != values["frozen_words"]
     assert model.choice.num_proposals == 4
     assert model.encoder.encoder.positions.shape == (16, 8)
@@ -256,7 +256,7 @@ def test_checkpoint_of_another_config(
 def test_checkpoint_lacks_a_weight(tiny_annotations: list[Annotation]) -> None:
     _, saved = checkpoint(tiny_annotations)
     tensors = dict(saved.tensors)
-    tensors.pop("scorer.out.bias")
+    tensors.pop("stage_two.scorer.out.bias")
     with pytest.raises(CheckpointError, match=r"scorer\.out\.bias"):
         build_from_checkpoint(dataclasses.replace(saved, tensors=tensors))
 

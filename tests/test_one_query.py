@@ -87,13 +87,14 @@ def model(vocabulary: Vocabulary) -> BPNet:
         "proposer.predictor.start_head.2.weight": [[LN2, 0.0]],
         "proposer.predictor.end_head.0.weight": torch.cat([none, eye], dim=1),
         "proposer.predictor.end_head.2.weight": [[0.0, LN2]],
-        "fusion.project.weight": eye,
-        "fusion.query_concat.weight": torch.cat([eye, 2 * eye], dim=1),  # span + 2 sentence
+        "stage_two.fusion.project.weight": eye,
+        # span + 2 sentence
+        "stage_two.fusion.query_concat.weight": torch.cat([eye, 2 * eye], dim=1),
         # Hidden (y - x, x - 2) of a fused (x, y), then ln 3 (first + 2 second - 1).
-        "scorer.hidden.weight": [[-1.0, 1.0], [1.0, 0.0]] + [[0.0, 0.0]] * 126,
-        "scorer.hidden.bias": [0.0, -2.0] + [0.0] * 126,
-        "scorer.out.weight": [[LN3, 2 * LN3] + [0.0] * 126],
-        "scorer.out.bias": [-LN3],
+        "stage_two.scorer.hidden.weight": [[-1.0, 1.0], [1.0, 0.0]] + [[0.0, 0.0]] * 126,
+        "stage_two.scorer.hidden.bias": [0.0, -2.0] + [0.0] * 126,
+        "stage_two.scorer.out.weight": [[LN3, 2 * LN3] + [0.0] * 126],
+        "stage_two.scorer.out.bias": [-LN3],
     }
     parameters = dict(network.named_parameters())
     with torch.no_grad():
@@ -154,14 +155,14 @@ def test_one_query(store: FeatureStore, vocabulary: Vocabulary, model: BPNet) ->
 
     # 6. Fusion: the mean of each span's frames, plus twice the sentence, (1, 1).
     #   (1, 3): ((2, 0) + (1, 3))/2 = (1.5, 1.5)   (2, 3): (1, 3)   (0, 3): (3, 3)/3 = (1, 1)
-    fused = model.fusion(stage_one.frames, query, *masks, stage_one.proposals)
+    fused = model.stage_two.fusion(stage_one.frames, query, *masks, stage_one.proposals)
     close(fused, [[[2.5, 2.5], [2.0, 4.0], [2.0, 2.0]]])
 
     # 7. The scorer: hidden (y - x, x - 2) without negatives, then ln 3 (first + 2 second - 1).
     #   (2.5, 2.5): (0, 0.5) -> ln 3 (0 + 1 - 1) = 0       -> sigmoid 1/2
     #   (2, 4):     (2, 0)   -> ln 3 (2 + 0 - 1) = ln 3    -> 3/4
     #   (2, 2):     (0, 0)   -> ln 3 (0 + 0 - 1) = -ln 3   -> 1/4
-    logits = model.scorer(fused)
+    logits = model.stage_two.scorer(fused, stage_one.proposals)
     close(logits, [[0.0, LN3, -LN3]])
     output = model(batch)
     close(output.scores, [[1 / 2, 3 / 4, 1 / 4]])

@@ -89,7 +89,8 @@ def read_output(
     """
     stage_one = output.stage_one
     proposals = stage_one.proposals
-    spans = proposals.spans.cpu().numpy()
+    spans = output.spans.cpu().numpy()
+    proposed = proposals.spans.cpu().numpy()
     counts = proposals.mask.sum(dim=1).tolist()
     joint = proposals.logits.exp().cpu().numpy()
     scores = output.scores.float().cpu().numpy()
@@ -105,6 +106,7 @@ def read_output(
         moments = [_moment(seconds[k], scores[row, k]) for k in ranks[row, :count]]
         if calibration is not None:
             moments = _with_probabilities(moments, calibration)
+        seconds = grid.to_seconds(proposed[row])
         probable = [_moment(seconds[k], joint[row, k]) for k in range(count)]
         predictions.append(
             Prediction(

@@ -1,6 +1,6 @@
-"""BPNet: encoder, interaction, proposer, fusion and scorer (AAAI 2021, arXiv 2103.08109).
+"""BPNet: encoder, interaction, proposer and stage two (AAAI 2021, arXiv 2103.08109).
 
-Without fusion and scorer it is stage one alone; with the proposer ``span`` that is VSLNet.
+Without stage two, and with the proposer ``span``, it is VSLNet.
 """
 
 from __future__ import annotations
@@ -12,29 +12,25 @@ from torch import Tensor, nn
 
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoder
-from bpnet.models.fusion import Fusion
 from bpnet.models.interaction import Interaction
-from bpnet.models.proposals import choose
-from bpnet.models.scorer import Scorer
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
-from bpnet.models.stage_one import StageOne, candidates
+from bpnet.models.stage_one import StageOne, propose
+from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
 from bpnet.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """How proposals are chosen among candidates; see `bpnet.models.proposals.choose`.
+    """How proposals are chosen; see `bpnet.models.stage_one.propose`.
 
     Attributes:
-        num_candidates: Candidates N a pair, where there are too many to list.
         num_proposals: Proposals K a pair.
         order: ``probability`` or ``expected_iou``.
         nms: Temporal IoU above which the lesser of two goes; None: none goes.
     """
 
-    num_candidates: int
     num_proposals: int
     order: str
     nms: float | None
@@ -46,13 +42,16 @@ class BPNetOutput:
 
     Attributes:
         stage_one: Frames, the proposer's predictions, and the proposals, best first.
-        score_logits: Stage two's logits (B, K) for those proposals; None: stage one alone.
+        spans: The proposals with their boundaries refined, where they are, and as they are
+            otherwise (B, K, 2).
+        score_logits: Stage two's logits (B, K) for those spans; None: stage one alone.
         scores: What the answers are ranked by (B, K): the matching score, weighted with the
             confidence of stage one where ``score_fusion`` asks for it; of stage one alone that
             confidence; -1 where there is no proposal.
     """
 
     stage_one: StageOne
+    spans: Tensor
     score_logits: Tensor | None
     scores: Tensor
 
@@ -65,8 +64,7 @@ class BPNet(nn.Module):
         interaction: Clips read the query.
         proposer: Stage one.
         choice: How its proposals are chosen.
-        fusion: Joins each proposal with the query; None: there is no stage two.
-        scorer: Rates the result; None with it.
+        stage_two: What scores its proposals; None: there is no stage two.
         detach_stage_two: Whether stage two sends no gradient to the parts before it.
         score_fusion: Exponent a in ``score * confidence ** a``.
     """
@@ -77,8 +75,7 @@ class BPNet(nn.Module):
         interaction: Interaction,
         proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer,
         choice: Choice,
-        fusion: Fusion | None,
-        scorer: Scorer | None,
+        stage_two: StageTwo | None,
         *,
         detach_stage_two: bool = False,
         score_fusion: float = 0.0,
@@ -88,8 +85,7 @@ class BPNet(nn.Module):
         self.interaction = interaction
         self.proposer = proposer
         self.choice = choice
-        self.fusion = fusion
-        self.scorer = scorer
+        self.stage_two = stage_two
         self.detach_stage_two = detach_stage_two
         self.score_fusion = score_fusion
 
@@ -102,7 +98,9 @@ class BPNet(nn.Module):
         Returns:
             The output of the stages.
         """
-        video = self.encode_video(batch.video, batch.video_mask)
+        video = self.encode_video(batch.video, batch.clip_mask())
+        if len(video) < len(batch.video_index):
+            video = video[batch.video_index]
         return self.localize(video, batch)
 
     def encode_video(self, video: Tensor, video_mask: Tensor) -> Tensor:
@@ -125,17 +123,16 @@ class BPNet(nn.Module):
         )
         stage_one = self.propose(video, query, *masks)
         proposals, frames = stage_one.proposals, stage_one.frames
-        if self.fusion is None or self.scorer is None:
+        if self.stage_two is None:
             confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
-            return BPNetOutput(stage_one, None, confidence)
+            return BPNetOutput(stage_one, proposals.spans, None, confidence)
         if self.detach_stage_two:
             frames, query = frames.detach(), query.detach()
-        fused = self.fusion(frames, query, *masks, proposals)
-        logits = self.scorer(fused)
+        spans, logits = self.stage_two(frames, query, *masks, proposals)
         scores = torch.sigmoid(logits)
         if self.score_fusion:
             scores = scores * (self.score_fusion * proposals.logits).exp()
-        return BPNetOutput(stage_one, logits, scores.masked_fill(~proposals.mask, -1.0))
+        return BPNetOutput(stage_one, spans, logits, scores.masked_fill(~proposals.mask, -1.0))
 
     def propose(
         self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
@@ -153,6 +150,5 @@ class BPNet(nn.Module):
         """
         read = self.interaction(video, query, video_mask, query_mask)
         evidence = self.proposer(read.frames, video_mask)
-        found = candidates(evidence, video_mask, self.choice.num_candidates)
-        proposals = choose(found, self.choice.num_proposals, self.choice.order, self.choice.nms)
+        proposals = propose(evidence, video_mask, **dataclasses.asdict(self.choice))
         return StageOne(read.frames, read.sentence, read.highlight_logits, evidence, proposals)

@@ -20,7 +20,8 @@ from bpnet.models.layers import (
     WordEmbedding,
     make_lstm,
 )
-from bpnet.models.scorer import Scorer
+from bpnet.models.relations import Relations
+from bpnet.models.scorer import Refiner, Scorer
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import (
     LinearPredictor,
@@ -29,6 +30,7 @@ from bpnet.models.span_proposer import (
     SpanProposer,
     TransformerPredictor,
 )
+from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
 
 CONTEXT_KERNEL = 5  # clips that a context block sees; the blocks are dilated by 1, 2, 4, ...
@@ -115,31 +117,34 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
     if boundaries is not None:
         pairs = PairScores(dim, config.pair_dim) if config.pair_dim else None
-        proposer = SpanProposer(boundaries, pairs)
+        overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
+        proposer = SpanProposer(boundaries, pairs, overlaps)
     elif config.proposer == "dense":
         proposer = DenseProposer(dim)
     elif config.proposer == "set":
         proposer = SetProposer(dim, config.num_heads, config.num_proposals, config.dropout)
     else:
         proposer = WindowProposer(dim)
-    # The K most probable spans need no longer list to be chosen from.
-    plain = config.proposal_order == "probability" and config.proposal_nms is None
-    choice = Choice(
-        num_candidates=config.num_proposals if plain else config.num_candidates,
-        num_proposals=config.num_proposals,
-        order=config.proposal_order,
-        nms=config.proposal_nms,
-    )
+    choice = Choice(config.num_proposals, config.proposal_order, config.proposal_nms)
     return BPNet(
         encoder,
         interaction,
         proposer,
         choice,
-        Fusion(config.fusion, config.span_feature, dim) if config.stage_two else None,
-        Scorer(dim) if config.stage_two else None,
+        _stage_two(config, dim) if config.stage_two else None,
         detach_stage_two=config.detach_stage_two,
         score_fusion=config.score_fusion,
     )
+
+
+def _stage_two(config: ModelConfig, dim: int) -> StageTwo:
+    fusion = Fusion(config.fusion, config.span_feature, dim)
+    relations = None
+    if config.num_relation_layers:
+        layers = config.num_relation_layers
+        relations = Relations(dim, config.num_heads, layers, config.dropout)
+    scorer = Scorer(dim, residual=config.score_residual)
+    return StageTwo(fusion, relations, scorer, Refiner(dim) if config.refinement_weight else None)
 
 
 def _predictor(

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from bpnet.models.layers import QueryPool
 from bpnet.types import Proposals
 
+NUM_PARTS = 4  # of an aligned span
+
 
 def span_weights(spans: Tensor, num_clips: int) -> Tensor:
     """How much each clip counts in the mean over a span.
@@ -27,6 +29,16 @@ def span_weights(spans: Tensor, num_clips: int) -> Tensor:
     start, end = spans[..., :1], spans[..., 1:]
     covered = (torch.minimum(end, left + 1) - torch.maximum(start, left)).clamp(min=0)
     return covered / (end - start)
+
+
+def split_spans(spans: Tensor, num_parts: int) -> Tensor:
+    """Cut every span (B, K, 2) into parts of the same length (B, K num_parts, 2), in order."""
+    if num_parts == 1:
+        return spans
+    start, end = spans[..., :1], spans[..., 1:]
+    shares = torch.arange(num_parts + 1, device=spans.device) / num_parts
+    edges = start + (end - start) * shares
+    return torch.stack([edges[..., :-1], edges[..., 1:]], dim=-1).flatten(1, 2)
 
 
 class WordFrame(nn.Module):
@@ -62,10 +74,11 @@ class Fusion(nn.Module):
     """Sums up each proposed span and joins it with the query.
 
     Args:
-        kind: ``"query_concat"``: the pooled query joins each span after pooling; ``"word_frame"``:
-            words and clips are joined before it; ``"none"``: stage one has joined them already.
-        span_feature: ``"mean"`` over the span, or ``"ends"``: also the clips at and just outside
-            both boundaries.
+        kind: ``"query_concat"``: the pooled query joins each span after pooling;
+            ``"query_product"``: also its product with the span; ``"word_frame"``: words and clips
+            are joined before it; ``"none"``: stage one has joined them already.
+        span_feature: ``"mean"`` over the span; ``"ends"``: also the clips at and just outside both
+            boundaries; ``"aligned"``: these, and the means of the span's quarters in place of one.
         dim: Width D.
     """
 
@@ -73,9 +86,14 @@ class Fusion(nn.Module):
         super().__init__()
         self.word_frame = WordFrame(dim) if kind == "word_frame" else None
         self.project = nn.Linear(dim, dim)
-        self.ends = nn.Linear(5 * dim, dim) if span_feature == "ends" else None
-        self.query_pool = QueryPool(dim) if kind == "query_concat" else None
-        self.query_concat = nn.Linear(2 * dim, dim) if kind == "query_concat" else None
+        self.num_parts = NUM_PARTS if span_feature == "aligned" else 1
+        self.ends = None
+        if span_feature != "mean":
+            self.ends = nn.Linear((self.num_parts + 4) * dim, dim)
+        reads = {"query_concat": 2, "query_product": 3}.get(kind)
+        self.product = kind == "query_product"
+        self.query_pool = QueryPool(dim) if reads else None
+        self.query_concat = nn.Linear(reads * dim, dim) if reads else None
 
     def forward(
         self,
@@ -101,12 +119,15 @@ class Fusion(nn.Module):
             frames = self.word_frame(frames, query, video_mask, query_mask)
         # Masked after the projection: its bias must not leak into padded places.
         frames = self.project(frames) * video_mask[..., None]
-        spans = span_weights(proposals.spans, frames.shape[1]).to(frames.dtype) @ frames
+        parts = split_spans(proposals.spans, self.num_parts)
+        spans = span_weights(parts, frames.shape[1]).to(frames.dtype) @ frames
+        spans = spans.view(len(frames), -1, self.num_parts * frames.shape[2])  # (B, K, parts D)
         if self.ends is not None:
             spans = self.ends(torch.cat([spans, *_boundary_frames(frames, proposals)], dim=-1))
         if self.query_pool is not None and self.query_concat is not None:
             sentence = self.query_pool(query, query_mask)[:, None].expand_as(spans)
-            spans = self.query_concat(torch.cat([spans, sentence], dim=-1))
+            joined = [spans, sentence, spans * sentence] if self.product else [spans, sentence]
+            spans = self.query_concat(torch.cat(joined, dim=-1))
         return spans
 
 

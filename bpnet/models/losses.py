@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,8 +28,8 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         config: Kinds and weights of the losses.
 
     Returns:
-        Scalars without their weights: ``boundary``, ``highlight`` and, where there is a stage two,
-        ``matching``; and the weighted sum ``total``.
+        Scalars without their weights: ``boundary``, ``highlight`` and, where there is something to
+        train by it, ``overlap``, ``matching`` and ``refinement``; and the weighted sum ``total``.
     """
     assert batch.target_cells is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
@@ -43,12 +45,22 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
     if output.score_logits is not None:
         losses["matching"] = matching_loss(
             output.score_logits,
-            stage_one.proposals,
+            dataclasses.replace(stage_one.proposals, spans=output.spans.detach()),
             batch.target_cells,
             config.matching_loss,
             config.scaled_iou,
         )
         total = total + config.matching_weight * losses["matching"]
+    assert batch.target_spans is not None
+    if config.refinement_weight and output.score_logits is not None:
+        losses["refinement"] = refinement_loss(
+            output.spans, stage_one.proposals, batch.target_spans
+        )
+        total = total + config.refinement_weight * losses["refinement"]
+    evidence = stage_one.evidence
+    if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
+        losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, batch.target_spans)
+        total = total + config.overlap_weight * losses["overlap"]
     return {**losses, "total": total}
 
 
@@ -201,3 +213,43 @@ def matching_loss(
             targets = ((targets - low) / (high - low)).clamp(0, 1)
         per_span = F.binary_cross_entropy_with_logits(score_logits, targets, reduction="none")
     return per_span.masked_fill(~proposals.mask, 0).sum() / proposals.mask.sum()
+
+
+def refinement_loss(
+    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = 0.4
+) -> Tensor:
+    """1 - IoU with the target of the refined proposals that are near it to begin with.
+
+    Args:
+        spans: Refined (B, K, 2).
+        proposals: What they were.
+        target_spans: (B, 2) in clip positions.
+        least_iou: IoU above which a proposal is near.
+
+    Returns:
+        Scalar, mean over the near proposals of the batch; 0 without any.
+    """
+    targets = target_spans[:, None].to(spans.dtype)
+    near = proposals.mask & (paired_tiou(proposals.spans, targets) > least_iou)
+    missed = 1 - paired_tiou(spans, targets)
+    return missed.masked_fill(~near, 0).sum() / near.sum().clamp(min=1)
+
+
+def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
+    """Binary cross-entropy on the temporal IoU of every span with the target (2D-TAN's, unscaled).
+
+    Args:
+        logits: Of each first and last clip (B, T, T).
+        pairs: Of the same shape; -inf where there is no span.
+        target_spans: (B, 2) in clip positions.
+
+    Returns:
+        Scalar, mean over all spans of the batch.
+    """
+    places = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+    start, end = torch.meshgrid(places, places + 1, indexing="ij")
+    spans = torch.stack([start, end], dim=-1)
+    targets = paired_tiou(spans, target_spans[:, None, None].to(logits.dtype))
+    per_span = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    real = pairs > -torch.inf
+    return per_span.masked_fill(~real, 0).sum() / real.sum()

@@ -2,61 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bpnet.models.layers import NEGATIVE
 from bpnet.spans import paired_tiou
 from bpnet.types import Proposals
 
+NUM_BLOCKS = 64  # along time, in which `expected_spans` sums probabilities up
 
-def choose(candidates: Proposals, num_proposals: int, order: str, nms: float | None) -> Proposals:
+
+def choose(candidates: Proposals, num_proposals: int, nms: float | None) -> Proposals:
     """The best candidates, best first.
 
     Args:
-        candidates: N spans a pair, in any order.
+        candidates: N spans a pair, in any order; logits are what they are ordered by.
         num_proposals: Number K of spans to keep.
-        order: ``"probability"``: by their own logits; ``"expected_iou"``: by `expected_iou`.
         nms: A candidate goes when a better one overlaps it by more than this temporal IoU; None:
             none goes.
 
     Returns:
-        min(K, N) proposals a pair; ``logits`` holds the log of what they are ordered by. Pairs of
-        which fewer are left are filled up, False in the mask.
+        min(K, N) proposals a pair, without gradient. Pairs of which fewer are left are filled up
+        with their best one, False in the mask.
     """
     with torch.no_grad():
-        confidence = candidates.logits
-        if order == "expected_iou":
-            confidence = expected_iou(candidates).clamp(min=1e-6).log()
-        confidence = confidence.masked_fill(~candidates.mask, -torch.inf)
+        confidence = candidates.logits.masked_fill(~candidates.mask, -torch.inf)
         count = min(num_proposals, confidence.shape[1])
         if nms is None:
             logits, index = confidence.topk(count, dim=1)
         else:
             logits, index = suppress(candidates.spans, confidence, nms, count)
         mask = logits > -torch.inf
-        # What fills up repeats the best span, so that it is a span at least.
         index = torch.where(mask, index, index[:, :1])
         spans = candidates.spans.gather(1, index[..., None].expand(-1, -1, 2))
     return Proposals(spans, logits.masked_fill(~mask, NEGATIVE), mask)
-
-
-def expected_iou(candidates: Proposals) -> Tensor:
-    """How well each candidate overlaps the moment, if the candidates' probabilities are right.
-
-    ``sum_j p_j tIoU(i, j)`` with p the softmax of the logits: the choice of least expected loss
-    where the loss is 1 - IoU, instead of the most probable span. Where people disagree about a
-    moment's ends, probability is thinly spread over many spans, and its peak says little.
-
-    Args:
-        candidates: N spans a pair.
-
-    Returns:
-        Expected temporal IoU (B, N) in [0, 1].
-    """
-    weights = torch.softmax(candidates.logits.masked_fill(~candidates.mask, NEGATIVE), dim=1)
-    overlaps = paired_tiou(candidates.spans[:, :, None], candidates.spans[:, None])  # (B, N, N)
-    return (overlaps @ weights[..., None]).squeeze(-1)
 
 
 def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple[Tensor, Tensor]:
@@ -81,3 +63,71 @@ def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple
         gone = paired_tiou(chosen, spans) > nms
         left = left.masked_fill(gone, -torch.inf).scatter(1, index[:, None], -torch.inf)
     return torch.stack(kept, dim=1), torch.stack(indices, dim=1)
+
+
+def expected_iou(candidates: Proposals) -> Tensor:
+    """How well each candidate overlaps the moment, if the candidates' probabilities are right.
+
+    ``sum_j p_j tIoU(i, j)`` with p the softmax of the logits: the choice of least expected loss
+    where the loss is 1 - IoU, instead of the most probable span. Where people disagree about a
+    moment's ends, probability is thinly spread over many spans, and its peak says little.
+
+    Args:
+        candidates: N spans a pair.
+
+    Returns:
+        Expected temporal IoU (B, N) in [0, 1].
+    """
+    weights = torch.softmax(candidates.logits.masked_fill(~candidates.mask, NEGATIVE), dim=1)
+    overlaps = paired_tiou(candidates.spans[:, :, None], candidates.spans[:, None])  # (B, N, N)
+    return (overlaps @ weights[..., None]).squeeze(-1)
+
+
+def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
+    """Spans ordered by their expected IoU, as `expected_iou`, with all T (T + 1) / 2 in the sum.
+
+    In a video of more than `NUM_BLOCKS` clips, neighbouring ones form blocks: all spans from one
+    block to another share the probability of their sum, and the most probable of them stands for
+    all.
+
+    Args:
+        pairs: Log-probability of each first and last clip (B, T, T), -inf where there is no span.
+        video_mask: (B, T).
+
+    Returns:
+        One candidate for each pair of blocks (B, N, 2), without gradient; logits are the logarithms
+        of their expected IoU.
+    """
+    with torch.no_grad():
+        num_clips = pairs.shape[1]
+        # Of each video's own length, so that what else is in the batch changes nothing.
+        blocks = (video_mask.sum(dim=1) + NUM_BLOCKS - 1) // NUM_BLOCKS
+        first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=pairs.device)
+        spans = pairs.new_zeros(len(pairs), len(first), 2)
+        weights, best = spans[..., 0], spans[..., 1]
+        for block in range(1, (num_clips + NUM_BLOCKS - 1) // NUM_BLOCKS + 1):
+            width = NUM_BLOCKS * block
+            spare = max(0, width - num_clips)
+            square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)[:, :width, :width]
+            peak, index = F.max_pool2d(square[:, None], block, return_indices=True)
+            total = F.avg_pool2d(square[:, None].exp(), block) * block**2
+            peak, index, total = (x[:, 0, first, last] for x in (peak, index, total))
+            ends = torch.stack([index // width, index % width + 1], dim=-1).to(spans.dtype)
+            fits = (blocks == block)[:, None]
+            spans = torch.where(fits[..., None], ends, spans)
+            weights, best = torch.where(fits, total, weights), torch.where(fits, peak, best)
+        mask = best > -torch.inf
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        expected = weights @ _block_overlaps(pairs.device).to(weights.dtype)
+        logits = expected.clamp(min=1e-6).log().masked_fill(~mask, NEGATIVE)
+        # What is not there still has to be a span.
+        spans = torch.where(mask[..., None], spans, spans.new_tensor([0.0, 1.0]))
+    return Proposals(spans, logits, mask)
+
+
+@functools.lru_cache(maxsize=8)
+def _block_overlaps(device: torch.device) -> Tensor:
+    """Temporal IoU of all spans of whole blocks with one another (N, N)."""
+    first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=device)
+    spans = torch.stack([first, last + 1], dim=-1).float()
+    return paired_tiou(spans[:, None], spans[None])

@@ -27,11 +27,14 @@ class BoundaryLogits:
         end: The same of the last clip *inside* the moment (B, T).
         pairs: Log-probability of every first and last clip together (B, T, T), -inf where the last
             comes before the first or either is padding.
+        overlaps: Logits of the temporal IoU of the same spans with the moment (B, T, T), in
+            training; None: they are not predicted.
     """
 
     start: Tensor
     end: Tensor
     pairs: Tensor
+    overlaps: Tensor | None = None
 
 
 class RnnPredictor(nn.Module):
@@ -116,13 +119,15 @@ class PairScores(nn.Module):
 
     def __init__(self, dim: int, pair_dim: int) -> None:
         super().__init__()
-        self.start = nn.Linear(dim, pair_dim)
-        self.end = nn.Linear(dim, pair_dim)
+        # One more column each, for what a start or an end is worth by itself.
+        self.start = nn.Linear(dim, pair_dim + 1)
+        self.end = nn.Linear(dim, pair_dim + 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, D) to scores of every start with every end (B, T, T)."""
         start, end = self.start(frames), self.end(frames)
-        scores: Tensor = start @ end.transpose(1, 2) / math.sqrt(start.shape[-1])
+        products = start[..., 1:] @ end[..., 1:].transpose(1, 2) / math.sqrt(start.shape[-1] - 1)
+        scores: Tensor = products + start[..., :1] + end[..., 0][:, None]
         return scores
 
 
@@ -132,16 +137,20 @@ class SpanProposer(nn.Module):
     Args:
         predictor: Start and end logits.
         pair_scores: What joins start and end; None: they are independent, as in VSLNet.
+        overlap_scores: What predicts the IoU of every span in training, with pair scores: one label
+            for each span says more than one for all of them. None: nothing does.
     """
 
     def __init__(
         self,
         predictor: RnnPredictor | TransformerPredictor | LinearPredictor,
         pair_scores: PairScores | None,
+        overlap_scores: PairScores | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
         self.pair_scores = pair_scores
+        self.overlap_scores = overlap_scores
 
     def forward(self, frames: Tensor, video_mask: Tensor) -> BoundaryLogits:
         """Predict the boundaries.
@@ -164,7 +173,10 @@ class SpanProposer(nn.Module):
         pairs = pairs.masked_fill(~real, NEGATIVE)
         pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
         start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
-        return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf))
+        overlaps = None
+        if self.training and self.overlap_scores is not None:
+            overlaps = self.overlap_scores(frames).float()
+        return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf), overlaps)
 
 
 def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from bpnet.models.dense_proposer import PointPredictions
 from bpnet.models.layers import NEGATIVE
+from bpnet.models.proposals import choose, expected_iou, expected_spans
 from bpnet.models.set_proposer import SlotPredictions
 from bpnet.models.span_proposer import BoundaryLogits, top_spans
 from bpnet.models.window_proposer import WindowScores
 from bpnet.types import Proposals
+
+MOST = 256  # candidates a pair, where all spans would be too many
 
 Evidence: TypeAlias = BoundaryLogits | PointPredictions | SlotPredictions | WindowScores
 
@@ -38,24 +41,41 @@ class StageOne:
     proposals: Proposals
 
 
-def candidates(evidence: Evidence, video_mask: Tensor, count: int) -> Proposals:
-    """The spans that the evidence speaks for.
+def propose(
+    evidence: Evidence, video_mask: Tensor, num_proposals: int, order: str, nms: float | None
+) -> Proposals:
+    """Choose the spans that the evidence speaks for.
 
     Args:
         evidence: What the proposer predicts.
         video_mask: (B, T).
-        count: Spans a pair, where there are too many to list.
+        num_proposals: Number K of spans.
+        order: What they are ordered by: ``"probability"`` or ``"expected_iou"``.
+        nms: Temporal IoU with a better one above which a span is passed over; None: none is.
 
     Returns:
-        N spans a pair, without gradient; logits are the log of their probabilities.
+        At most K proposals a pair, best first; logits are the logarithms of the probability, or of
+        the expected IoU.
     """
-    match evidence:
-        case BoundaryLogits():
-            return top_spans(evidence.pairs, video_mask, count)
-        case SlotPredictions():
-            mask = torch.ones_like(evidence.logits, dtype=torch.bool)
-        case _:
-            mask = evidence.mask
+    if isinstance(evidence, BoundaryLogits):
+        if order == "expected_iou":
+            found = expected_spans(evidence.pairs, video_mask)
+        else:
+            found = top_spans(evidence.pairs, video_mask, num_proposals if nms is None else MOST)
+        return choose(found, num_proposals, nms)
+    found = _predicted(evidence)
+    if order == "expected_iou":
+        found = choose(found, MOST, None)
+        expected = expected_iou(found).clamp(min=1e-6).log()
+        found = dataclasses.replace(found, logits=expected.masked_fill(~found.mask, NEGATIVE))
+    return choose(found, num_proposals, nms)
+
+
+def _predicted(evidence: PointPredictions | SlotPredictions | WindowScores) -> Proposals:
+    """Spans that are predicted as such; logits are the logarithms of their probabilities."""
+    mask = torch.ones_like(evidence.logits, dtype=torch.bool)
+    if not isinstance(evidence, SlotPredictions):
+        mask = evidence.mask
     logits = F.logsigmoid(evidence.logits).masked_fill(~mask, NEGATIVE)
     return Proposals(evidence.spans.detach(), logits.detach(), mask)
 

@@ -49,7 +49,8 @@ def output(
         proposals=Proposals(torch.tensor(spans), logits, mask),
     )
     values = torch.tensor(scores)
-    return BPNetOutput(stage_one, values.logit(), values.masked_fill(~mask, -1.0))
+    ranked = values.masked_fill(~mask, -1.0)
+    return BPNetOutput(stage_one, stage_one.proposals.spans, values.logit(), ranked)
 
 
 def ragged() -> list[Prediction]:
@@ -124,7 +125,7 @@ def test_low_precision_scores() -> None:
     made = output([[[0.0, 1.0], [1.0, 2.0]]], [[0.5, 0.25]], [[0.25, 0.5]])
     low: Tensor = made.scores.bfloat16()
     (prediction,) = read_output(
-        BPNetOutput(made.stage_one, made.score_logits, low),
+        dataclasses.replace(made, scores=low),
         [make_sample(ClipGrid.uniform(3, 3.0))],
     )
     assert [m.score for m in prediction.moments] == [0.5, 0.25]

@@ -100,7 +100,7 @@ def test_total_is_the_weighted_sum(make_model: MakeModel, make_batch: Callable[.
 
 def test_stage_one_alone(make_model: MakeModel, make_batch: Callable[..., Batch]) -> None:
     model, config = make_model(stage_two=False)
-    assert (model.fusion, model.scorer) == (None, None)
+    assert model.stage_two is None
     batch = make_batch()
     with torch.no_grad():
         out = model(batch)
@@ -145,8 +145,7 @@ def test_detach_stage_two(
         "encoder": not detach,
         "interaction": not detach,
         "proposer": False,
-        "fusion": True,
-        "scorer": True,
+        "stage_two": True,
     }
     # Stage two never reaches the proposer: the choice of spans is hard.
 

@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, object]] = {
     "pairs": {"predictor": "linear", "num_context_layers": 2, "pair_dim": 4},
     "expected": {"pair_dim": 4, "proposal_order": "expected_iou", "proposal_nms": 0.5},
     "dense": {"proposer": "dense"},
+    "consensus": {"proposer": "dense", "proposal_order": "expected_iou", "proposal_nms": 0.7},
     "set": {"proposer": "set"},
     "windows": {"proposer": "windows"},
 }
