@@ -143,6 +143,8 @@ class ModelConfig:
         word_dim: Width of learned word embeddings; with vectors, theirs is taken.
         characters: Whether words are also read letter by letter.
         char_dim: Width of a character's embedding.
+        num_similarities: Weighted means of the words that are compared with every clip before
+            either side is encoded; 0: none is.
         num_context_layers: Dilated convolution layers behind the interaction of video and query.
         proposer: Stage one: ``span`` (boundary probabilities), ``dense`` (every clip, at several
             scales, gives its distances to the boundaries), ``set`` (learned slots) or ``windows``
@@ -180,6 +182,8 @@ class ModelConfig:
             highlight loss.
         overlap_weight: Weight of the loss ``overlap``, with ``pair_dim``: the IoU of every span
             with the target, which only training predicts; 0: it is not.
+        contrast_weight: Weight of the loss ``contrast``, with ``num_similarities``: each query is
+            more alike to its own moment than to the others of the batch; 0: it is not trained.
         matching_weight: Weight of the loss ``matching``.
         refinement_weight: Weight of the loss ``refinement``, of the boundaries that stage two
             moves; 0: it moves none.
@@ -194,6 +198,7 @@ class ModelConfig:
     word_dim: int = 300
     characters: bool = True
     char_dim: int = 50
+    num_similarities: int = 0
     num_context_layers: int = 0
     proposer: str = "span"
     predictor: str = "rnn"
@@ -217,6 +222,7 @@ class ModelConfig:
     highlight_weight: float = 5.0
     highlight_extend: float = 0.1
     overlap_weight: float = 0.0
+    contrast_weight: float = 0.0
     matching_weight: float = 10.0
     refinement_weight: float = 0.0
     score_fusion: float = 0.3
@@ -232,6 +238,7 @@ class ModelConfig:
             in_range("model.word_dim", self.word_dim, 1),
             in_range("model.char_dim", self.char_dim, 1),
             in_range("model.num_proposals", self.num_proposals, 1),
+            in_range("model.num_similarities", self.num_similarities, 0),
             in_range("model.num_context_layers", self.num_context_layers, 0),
             one_of("model.proposer", self.proposer, ("span", "dense", "set", "windows")),
             one_of("model.predictor", self.predictor, ("rnn", "transformer", "linear")),
@@ -249,6 +256,7 @@ class ModelConfig:
             in_range("model.highlight_weight", self.highlight_weight, 0),
             in_range("model.highlight_extend", self.highlight_extend, 0),
             in_range("model.overlap_weight", self.overlap_weight, 0),
+            in_range("model.contrast_weight", self.contrast_weight, 0),
             in_range("model.matching_weight", self.matching_weight, 0),
             in_range("model.refinement_weight", self.refinement_weight, 0),
             in_range("model.score_fusion", self.score_fusion, 0),

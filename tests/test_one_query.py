@@ -135,8 +135,8 @@ def test_one_query(store: FeatureStore, vocabulary: Vocabulary, model: BPNet) ->
     # layer add zero, so clips and word vectors pass as they are.
     video = model.encoder.encode_video(batch.video, batch.video_mask)
     query = model.encoder.encode_query(batch.query_ids, batch.char_ids, batch.query_mask)
-    close(video, [CLIPS])
-    close(query, [[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]])
+    close(video.states, [CLIPS])
+    close(query.states, [[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]])
 
     # 5. Stage one: interaction, proposer and choice. Each clip reads all words alike:
     # A = (1.5, 1.5)/3 = (0.5, 0.5); the pooled sentence is the same mean. V + A + sentence = V + 1,
@@ -155,7 +155,7 @@ def test_one_query(store: FeatureStore, vocabulary: Vocabulary, model: BPNet) ->
 
     # 6. Fusion: the mean of each span's frames, plus twice the sentence, (1, 1).
     #   (1, 3): ((2, 0) + (1, 3))/2 = (1.5, 1.5)   (2, 3): (1, 3)   (0, 3): (3, 3)/3 = (1, 1)
-    fused = model.stage_two.fusion(stage_one.frames, query, *masks, stage_one.proposals)
+    fused = model.stage_two.fusion(stage_one.frames, query.states, *masks, stage_one.proposals)
     close(fused, [[[2.5, 2.5], [2.0, 4.0], [2.0, 2.0]]])
 
     # 7. The scorer: hidden (y - x, x - 2) without negatives, then ln 3 (first + 2 second - 1).

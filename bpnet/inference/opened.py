@@ -63,7 +63,7 @@ class OpenedVideo:
         video = torch.from_numpy(self._clips).to(self._device)[None]
         with torch.inference_mode():
             mask = torch.ones(video.shape[:2], dtype=torch.bool, device=self._device)
-            self._encoded = model.encode_video(video, mask)  # (1, T, D)
+            self._encoded = model.encode_video(video, mask)
 
     @property
     def duration_seconds(self) -> float:
@@ -155,5 +155,5 @@ class OpenedVideo:
             for query in queries
         ]
         batch = dataclasses.replace(collate(samples), samples=()).to(self._device)
-        encoded = self._encoded.expand(len(queries), -1, -1)
+        encoded = self._encoded.pick(batch.video_index)  # all are about the one video
         return read_output(self._model.localize(encoded, batch), samples, self._calibration)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bpnet.models.dense_proposer import DenseProposer
-from bpnet.models.encoder import Encoder
+from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.interaction import Interaction
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
@@ -99,19 +99,19 @@ class BPNet(nn.Module):
             The output of the stages.
         """
         video = self.encode_video(batch.video, batch.clip_mask())
-        if len(video) < len(batch.video_index):
-            video = video[batch.video_index]
+        if len(video.states) < len(batch.video_index):
+            video = video.pick(batch.video_index)
         return self.localize(video, batch)
 
-    def encode_video(self, video: Tensor, video_mask: Tensor) -> Tensor:
-        """The part that does not depend on a query: (B, T, C) to (B, T, D)."""
+    def encode_video(self, video: Tensor, video_mask: Tensor) -> Encoded:
+        """The part that does not depend on a query, of clips (B, T, C)."""
         return self.encoder.encode_video(video, video_mask)
 
-    def localize(self, video: Tensor, batch: Batch) -> BPNetOutput:
+    def localize(self, video: Encoded, batch: Batch) -> BPNetOutput:
         """The part that does.
 
         Args:
-            video: Encoded clips (B, T, D), from `encode_video`.
+            video: The clips, from `encode_video`, a row a pair.
             batch: The queries and the masks; its raw clips are not read.
 
         Returns:
@@ -122,26 +122,26 @@ class BPNet(nn.Module):
             batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
         )
         stage_one = self.propose(video, query, *masks)
-        proposals, frames = stage_one.proposals, stage_one.frames
+        proposals, frames, tokens = stage_one.proposals, stage_one.frames, query.states
         if self.stage_two is None:
             confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
             return BPNetOutput(stage_one, proposals.spans, None, confidence)
         if self.detach_stage_two:
-            frames, query = frames.detach(), query.detach()
-        spans, logits = self.stage_two(frames, query, *masks, proposals)
+            frames, tokens = frames.detach(), tokens.detach()
+        spans, logits = self.stage_two(frames, tokens, *masks, proposals)
         scores = torch.sigmoid(logits)
         if self.score_fusion:
             scores = scores * (self.score_fusion * proposals.logits).exp()
         return BPNetOutput(stage_one, spans, logits, scores.masked_fill(~proposals.mask, -1.0))
 
     def propose(
-        self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
+        self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor
     ) -> StageOne:
         """Stage one.
 
         Args:
-            video: Encoded clips (B, T, D).
-            query: Encoded tokens (B, L, D).
+            video: The clips (B, T, D).
+            query: The tokens (B, L, D).
             video_mask: (B, T).
             query_mask: (B, L).
 
@@ -151,4 +151,11 @@ class BPNet(nn.Module):
         read = self.interaction(video, query, video_mask, query_mask)
         evidence = self.proposer(read.frames, video_mask)
         proposals = propose(evidence, video_mask, **dataclasses.asdict(self.choice))
-        return StageOne(read.frames, read.sentence, read.highlight_logits, evidence, proposals)
+        return StageOne(
+            read.frames,
+            read.highlight_logits,
+            evidence,
+            proposals,
+            video.keys,
+            query.keys,
+        )

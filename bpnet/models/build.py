@@ -23,6 +23,7 @@ from bpnet.models.layers import (
 from bpnet.models.relations import Relations
 from bpnet.models.scorer import Refiner, Scorer
 from bpnet.models.set_proposer import SetProposer
+from bpnet.models.similarity import Similarity
 from bpnet.models.span_proposer import (
     LinearPredictor,
     PairScores,
@@ -95,14 +96,19 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     words = None
     if not sizes.query_dim:
         words = WordEmbedding(sizes.num_words, sizes.word_dim, sizes.frozen_words)
+    similarity = None
+    query_dim = sizes.query_dim or sizes.word_dim
+    if config.num_similarities:
+        similarity = Similarity(sizes.feature_dim, query_dim, dim, config.num_similarities)
     encoder = Encoder(
         feature_dim=sizes.feature_dim,
         words=words,
-        query_dim=sizes.query_dim or sizes.word_dim,
+        query_dim=query_dim,
         characters=characters,
         encoder=feature_encoder(),
         hidden_dim=dim,
         dropout=config.dropout,
+        similarity=similarity,
     )
     boundaries = _predictor(config, dim, feature_encoder)
     interaction = Interaction(
@@ -113,6 +119,7 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
             for layer in range(config.num_context_layers)
         ],
         dim=dim,
+        num_similarities=config.num_similarities,
     )
     proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
     if boundaries is not None:

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
 from bpnet.errors import AnnotationError
 from bpnet.models.layers import CharacterEmbedding, FeatureEncoder, WordEmbedding
+from bpnet.models.similarity import Similarity
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """One side, encoded.
+
+    Attributes:
+        states: Of clips (B, T, D), or of tokens (B, L, D); padded places are zero, unless padding
+            is not masked (compat mode).
+        keys: What tells how alike both sides are, see `bpnet.models.similarity`: of clips
+            (B, T, M), or of a query (B, heads, M); None: nothing does.
+    """
+
+    states: Tensor
+    keys: Tensor | None
+
+    def pick(self, index: Tensor) -> Encoded:
+        """The rows (B,) int64 of it."""
+        keys = None if self.keys is None else self.keys[index]
+        return Encoded(self.states[index], keys)
 
 
 class Encoder(nn.Module):
@@ -20,6 +43,7 @@ class Encoder(nn.Module):
         encoder: The encoder that both sides share.
         hidden_dim: Width D.
         dropout: Share of the clip features and the word vectors that is dropped.
+        similarity: What compares both sides before they are encoded, or None.
     """
 
     def __init__(
@@ -31,6 +55,7 @@ class Encoder(nn.Module):
         encoder: FeatureEncoder,
         hidden_dim: int,
         dropout: float,
+        similarity: Similarity | None = None,
     ) -> None:
         super().__init__()
         self.words = words
@@ -39,9 +64,10 @@ class Encoder(nn.Module):
         self.query_projection = nn.Linear(query_dim, hidden_dim)
         self.video_projection = nn.Linear(feature_dim, hidden_dim)
         self.encoder = encoder
+        self.similarity = similarity
         self.dropout = nn.Dropout(dropout)
 
-    def encode_video(self, video: Tensor, video_mask: Tensor) -> Tensor:
+    def encode_video(self, video: Tensor, video_mask: Tensor) -> Encoded:
         """Encode clips; does not depend on a query, so it is kept for an opened video.
 
         Args:
@@ -49,10 +75,11 @@ class Encoder(nn.Module):
             video_mask: (B, T).
 
         Returns:
-            (B, T, D); padded places are zero, unless padding is not masked (compat mode).
+            The clips.
         """
-        encoded: Tensor = self.encoder(self.video_projection(self.dropout(video)), video_mask)
-        return encoded
+        states = self.encoder(self.video_projection(self.dropout(video)), video_mask)
+        keys = None if self.similarity is None else self.similarity.clip_keys(video)
+        return Encoded(states, keys)
 
     def encode_query(
         self,
@@ -60,7 +87,7 @@ class Encoder(nn.Module):
         char_ids: Tensor,
         query_mask: Tensor,
         query_features: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Encoded:
         """Encode the tokens of queries.
 
         Args:
@@ -70,7 +97,7 @@ class Encoder(nn.Module):
             query_features: (B, L, C') where the model reads such instead of words.
 
         Returns:
-            (B, L, D); padded places are zero, unless padding is not masked (compat mode).
+            The tokens.
 
         Raises:
             AnnotationError: A query is longer than the position table.
@@ -85,7 +112,9 @@ class Encoder(nn.Module):
             embedded = self.dropout(query_features)
         else:
             embedded = self.dropout(self.words(query_ids))
+        keys = None
+        if self.similarity is not None:
+            keys = self.similarity.query_keys(embedded, query_mask)
         if self.characters is not None:
             embedded = torch.cat([embedded, self.characters(char_ids)], dim=-1)
-        encoded: Tensor = self.encoder(self.query_projection(embedded), query_mask)
-        return encoded
+        return Encoded(self.encoder(self.query_projection(embedded), query_mask), keys)

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bpnet.models.encoder import Encoded
 from bpnet.models.layers import NEGATIVE, ConvBlock, QueryPool, VideoQueryAttention
+from bpnet.models.similarity import similarities
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,12 +23,10 @@ class Frames:
 
     Attributes:
         frames: Weighted by the highlight score (B, T, D).
-        sentence: The query as one vector (B, D).
         highlight_logits: (B, T), -1e30 at padded places; the highlight score is their sigmoid.
     """
 
     frames: Tensor
-    sentence: Tensor
     highlight_logits: Tensor
 
 
@@ -38,6 +38,7 @@ class Interaction(nn.Module):
         query_pool: The query as one vector, given to every clip.
         context: Blocks that let neighbouring clips compare what they have read; may be empty.
         dim: Width D.
+        num_similarities: Similarities of a clip and the query that the frames are given.
     """
 
     def __init__(
@@ -46,37 +47,41 @@ class Interaction(nn.Module):
         query_pool: QueryPool,
         context: Sequence[ConvBlock],
         dim: int,
+        num_similarities: int = 0,
     ) -> None:
         super().__init__()
         self.attention = attention
         self.query_pool = query_pool
-        self.query_concat = nn.Linear(2 * dim, dim)
+        self.query_concat = nn.Linear(2 * dim + num_similarities, dim)
         self.highlight = nn.Linear(dim, 1)
         self.context = nn.ModuleList(context)
         self.context_norm = nn.LayerNorm(dim, eps=1e-6) if context else None
 
     def forward(
-        self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
+        self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor
     ) -> Frames:
         """Join both sides.
 
         Args:
-            video: Encoded clips (B, T, D).
-            query: Encoded tokens (B, L, D).
+            video: The clips (B, T, D).
+            query: The tokens (B, L, D).
             video_mask: (B, T).
             query_mask: (B, L).
 
         Returns:
             The frames; padded places are zero.
         """
-        frames = self.attention(video, query, video_mask, query_mask)
-        sentence = self.query_pool(query, query_mask)
+        frames = self.attention(video.states, query.states, video_mask, query_mask)
+        sentence = self.query_pool(query.states, query_mask)
         repeated = sentence[:, None].expand(-1, frames.shape[1], -1)
-        frames = self.query_concat(torch.cat([frames, repeated], dim=-1))
+        joined = [frames, repeated]
+        if video.keys is not None and query.keys is not None:
+            joined.append(similarities(video.keys, query.keys))
+        frames = self.query_concat(torch.cat(joined, dim=-1))
         highlight = self.highlight(frames).squeeze(-1).masked_fill(~video_mask, NEGATIVE)
         frames = frames * torch.sigmoid(highlight)[..., None] * video_mask[..., None]
         for block in self.context:
             frames = block(frames, video_mask)
         if self.context_norm is not None:
             frames = self.context_norm(frames) * video_mask[..., None]
-        return Frames(frames, sentence, highlight)
+        return Frames(frames, highlight)

@@ -11,12 +11,15 @@ from torch import Tensor
 from bpnet.config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.dense_proposer import PointPredictions, dense_loss
+from bpnet.models.fusion import span_weights
 from bpnet.models.set_proposer import SlotPredictions, set_loss
 from bpnet.models.span_proposer import BoundaryLogits
 from bpnet.models.stage_one import Evidence
 from bpnet.models.window_proposer import WindowScores, window_loss
 from bpnet.spans import paired_tiou
 from bpnet.types import Batch, Proposals
+
+TEMPERATURE = 0.1  # of the cosines in `contrast_loss`
 
 
 def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict[str, Tensor]:
@@ -29,7 +32,8 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
 
     Returns:
         Scalars without their weights: ``boundary``, ``highlight`` and, where there is something to
-        train by it, ``overlap``, ``matching`` and ``refinement``; and the weighted sum ``total``.
+        train by it, ``overlap``, ``contrast``, ``matching`` and ``refinement``; and the weighted
+        sum ``total``.
     """
     assert batch.target_cells is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
@@ -61,6 +65,12 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
     if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
         losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, batch.target_spans)
         total = total + config.overlap_weight * losses["overlap"]
+    if config.contrast_weight and stage_one.clip_keys is not None:
+        assert stage_one.query_keys is not None
+        losses["contrast"] = contrast_loss(
+            stage_one.clip_keys, stage_one.query_keys, batch.target_spans, batch.video_index
+        )
+        total = total + config.contrast_weight * losses["contrast"]
     return {**losses, "total": total}
 
 
@@ -233,6 +243,35 @@ def refinement_loss(
     near = proposals.mask & (paired_tiou(proposals.spans, targets) > least_iou)
     missed = 1 - paired_tiou(spans, targets)
     return missed.masked_fill(~near, 0).sum() / near.sum().clamp(min=1)
+
+
+def contrast_loss(
+    clip_keys: Tensor, query_keys: Tensor, target_spans: Tensor, video_index: Tensor
+) -> Tensor:
+    """Which query belongs to which moment of the batch: cross-entropy both ways (MMN, CLIP).
+
+    Other moments of the same video are told apart too, unless they overlap by half: then neither
+    is wrong.
+
+    Args:
+        clip_keys: (B, T, M), of length 1.
+        query_keys: (B, heads, M), of length 1.
+        target_spans: (B, 2) in clip positions.
+        video_index: The video of each pair (B,).
+
+    Returns:
+        Scalar.
+    """
+    weights = span_weights(target_spans[:, None].to(clip_keys.dtype), clip_keys.shape[1])
+    moments = F.normalize((weights @ clip_keys)[:, 0].float(), dim=-1)  # (B, M)
+    queries = F.normalize(query_keys.float().mean(dim=1), dim=-1)
+    logits = queries @ moments.T / TEMPERATURE
+    overlaps = paired_tiou(target_spans[:, None], target_spans[None])
+    same = (video_index[:, None] == video_index[None]) & (overlaps >= 0.5)
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(same & ~own, -torch.inf)
+    labels = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:

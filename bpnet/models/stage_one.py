@@ -28,17 +28,19 @@ class StageOne:
 
     Attributes:
         frames: Clips that have read the query (B, T, D).
-        sentence: The query as one vector (B, D).
         highlight_logits: (B, T), -1e30 at padded places; the highlight score is their sigmoid.
         evidence: What the proposer predicts, and is trained by.
         proposals: The K spans that stage two scores, best first.
+        clip_keys: What tells how alike clips and query are (B, T, M), or None.
+        query_keys: The same of the query (B, heads, M), or None.
     """
 
     frames: Tensor
-    sentence: Tensor
     highlight_logits: Tensor
     evidence: Evidence
     proposals: Proposals
+    clip_keys: Tensor | None = None
+    query_keys: Tensor | None = None
 
 
 def propose(

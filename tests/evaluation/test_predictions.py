@@ -39,7 +39,6 @@ def output(
     boundary = boundary[: len(spans)]
     stage_one = StageOne(
         frames=torch.zeros(len(spans), 3, 2),
-        sentence=torch.zeros(len(spans), 2),
         highlight_logits=torch.zeros(len(spans), 3),
         evidence=BoundaryLogits(
             start=boundary,

@@ -20,8 +20,8 @@ MakeModel = Callable[..., tuple[BPNet, object]]
 def encode(encoder: Encoder, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         return (
-            encoder.encode_video(batch.video, batch.video_mask),
-            encoder.encode_query(batch.query_ids, batch.char_ids, batch.query_mask),
+            encoder.encode_video(batch.video, batch.video_mask).states,
+            encoder.encode_query(batch.query_ids, batch.char_ids, batch.query_mask).states,
         )
 
 
