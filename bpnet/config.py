@@ -151,8 +151,12 @@ class ModelConfig:
             (sliding windows, the anchor-based control).
         predictor: Boundary predictor of ``span``: ``rnn`` (two LSTMs), ``transformer``, or
             ``linear``, for frames that have seen their context.
+        max_cells: Cells to which ``span`` pools longer videos, so that all spans can be listed;
+            stage two reads the clips again.
         pair_dim: Rank of the scores of start and end together, with ``span``; 0: both are
             independent.
+        positions: How places are told: ``table``, learned, or ``waves``, for any length.
+        attention_window: Distance in positions up to which attention reaches; null: any.
         embedding_init: Position and character tables: ``glorot`` (as TensorFlow) or ``normal``
             (N(0, 1), as PyTorch).
         lstm_init: ``glorot_forget1`` (as TensorFlow) or ``torch``.
@@ -202,7 +206,10 @@ class ModelConfig:
     num_context_layers: int = 0
     proposer: str = "span"
     predictor: str = "rnn"
+    max_cells: int = 512
     pair_dim: int = 0
+    positions: str = "table"
+    attention_window: int | None = None
     embedding_init: str = "glorot"
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
@@ -242,9 +249,14 @@ class ModelConfig:
             in_range("model.num_context_layers", self.num_context_layers, 0),
             one_of("model.proposer", self.proposer, ("span", "dense", "set", "windows")),
             one_of("model.predictor", self.predictor, ("rnn", "transformer", "linear")),
+            in_range("model.max_cells", self.max_cells, 1),
             in_range("model.pair_dim", self.pair_dim, 0),
             one_of("model.proposal_order", self.proposal_order, ("probability", "expected_iou")),
             in_range("model.proposal_nms", self.proposal_nms or 0, 0, 0.999),
+            one_of("model.positions", self.positions, ("table", "waves")),
+            in_range("model.attention_window", self.attention_window or 1, 1)
+            if self.attention_window != 0
+            else "model.attention_window=0: expected an integer >= 1, or null",
             one_of("model.embedding_init", self.embedding_init, ("glorot", "normal")),
             one_of("model.lstm_init", self.lstm_init, ("glorot_forget1", "torch")),
             one_of("model.fusion", self.fusion, _FUSIONS),

@@ -9,12 +9,11 @@ from bpnet.config import ModelConfig
 from bpnet.models.bpnet import BPNet, Choice
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoder
+from bpnet.models.feature_encoder import ConvBlock, FeatureEncoder
 from bpnet.models.fusion import Fusion
 from bpnet.models.interaction import Interaction
 from bpnet.models.layers import (
     CharacterEmbedding,
-    ConvBlock,
-    FeatureEncoder,
     QueryPool,
     VideoQueryAttention,
     WordEmbedding,
@@ -77,10 +76,11 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
             num_heads=config.num_heads,
             kernel_size=config.kernel_size,
             num_conv_layers=config.num_conv_layers,
-            max_positions=sizes.max_positions,
+            max_positions=sizes.max_positions if config.positions == "table" else None,
             dropout=config.dropout,
             embedding_init=config.embedding_init,
             mask_pads=config.mask_pads,
+            window=config.attention_window,
         )
 
     dim = config.hidden_dim
@@ -125,7 +125,7 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     if boundaries is not None:
         pairs = PairScores(dim, config.pair_dim) if config.pair_dim else None
         overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
-        proposer = SpanProposer(boundaries, pairs, overlaps)
+        proposer = SpanProposer(boundaries, config.max_cells, pairs, overlaps)
     elif config.proposer == "dense":
         proposer = DenseProposer(dim)
     elif config.proposer == "set":

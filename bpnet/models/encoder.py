@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bpnet.errors import AnnotationError
-from bpnet.models.layers import CharacterEmbedding, FeatureEncoder, WordEmbedding
+from bpnet.models.feature_encoder import FeatureEncoder
+from bpnet.models.layers import CharacterEmbedding, WordEmbedding
 from bpnet.models.similarity import Similarity
 
 
@@ -102,10 +103,11 @@ class Encoder(nn.Module):
         Raises:
             AnnotationError: A query is longer than the position table.
         """
-        if query_ids.shape[1] > len(self.encoder.positions):
+        table = self.encoder.positions
+        if table is not None and query_ids.shape[1] > len(table):
             raise AnnotationError(
-                f"a query of {query_ids.shape[1]} tokens: expected at most "
-                f"{len(self.encoder.positions)}; cut it as Vocabulary.encode does"
+                f"a query of {query_ids.shape[1]} tokens: expected at most {len(table)}; cut it as "
+                "Vocabulary.encode does"
             )
         if self.words is None:
             assert query_features is not None

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bpnet.models.encoder import Encoded
-from bpnet.models.layers import NEGATIVE, ConvBlock, QueryPool, VideoQueryAttention
+from bpnet.models.feature_encoder import ConvBlock
+from bpnet.models.layers import NEGATIVE, QueryPool, VideoQueryAttention
 from bpnet.models.similarity import similarities
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bpnet.config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.cells import nearest_cells
 from bpnet.models.dense_proposer import PointPredictions, dense_loss
 from bpnet.models.fusion import span_weights
 from bpnet.models.set_proposer import SlotPredictions, set_loss
@@ -63,7 +64,8 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         total = total + config.refinement_weight * losses["refinement"]
     evidence = stage_one.evidence
     if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
-        losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, batch.target_spans)
+        targets = batch.target_spans / evidence.widths[:, None]
+        losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, targets)
         total = total + config.overlap_weight * losses["overlap"]
     if config.contrast_weight and stage_one.clip_keys is not None:
         assert stage_one.query_keys is not None
@@ -87,15 +89,14 @@ def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Ten
     """
     assert batch.target_cells is not None and batch.target_spans is not None
     match evidence:
-        case BoundaryLogits() if config.pair_dim:
-            return pair_loss(evidence.pairs, batch.target_cells[:, 0])
         case BoundaryLogits():
+            cells = batch.target_cells[:, 0]
+            if evidence.start.shape != batch.video_mask.shape:  # of cells, not of clips
+                cells = nearest_cells(batch.target_spans / evidence.widths[:, None])
+            if config.pair_dim:
+                return pair_loss(evidence.pairs, cells)
             return boundary_loss(
-                evidence.start,
-                evidence.end,
-                batch.target_cells[:, 0],
-                batch.video_mask,
-                config.boundary_targets,
+                evidence.start, evidence.end, cells, evidence.mask, config.boundary_targets
             )
         case PointPredictions():
             return dense_loss(evidence, batch.target_spans)
@@ -280,7 +281,7 @@ def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
     Args:
         logits: Of each first and last clip (B, T, T).
         pairs: Of the same shape; -inf where there is no span.
-        target_spans: (B, 2) in clip positions.
+        target_spans: (B, 2) in clips, or cells, as the logits are.
 
     Returns:
         Scalar, mean over all spans of the batch.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from bpnet.models.places import NUM_WAVES, waves
 from bpnet.types import Proposals
-
-NUM_WAVES = 8  # of each place, from a wave of four videos' length to one of a 32nd
 
 
 class Relations(nn.Module):
@@ -54,10 +51,3 @@ class Relations(nn.Module):
             fused = layer(fused, src_key_padding_mask=~proposals.mask)
         normed: Tensor = self.norm(fused)
         return normed
-
-
-def waves(places: Tensor) -> Tensor:
-    """Shares of a video's length (..., N) as sines and cosines (..., 2 N NUM_WAVES)."""
-    frequencies = 2.0 ** torch.arange(NUM_WAVES, device=places.device) * (math.pi / 2)
-    angles = (places[..., None] * frequencies).flatten(-2)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)

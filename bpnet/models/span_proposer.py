@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bpnet.models.layers import NEGATIVE, FeatureEncoder
+from bpnet.models.cells import pool_cells
+from bpnet.models.feature_encoder import FeatureEncoder
+from bpnet.models.layers import NEGATIVE
 from bpnet.types import Proposals
 
 
@@ -21,12 +23,16 @@ from bpnet.types import Proposals
 class BoundaryLogits:
     """How probable each clip is as a boundary.
 
+    Of a long video it is cells of several clips, in place of clips.
+
     Attributes:
         start: Logits of the first clip (B, T), -1e30 at padded places; with pair scores the
             logarithms of the probabilities that the pairs sum up to.
         end: The same of the last clip *inside* the moment (B, T).
         pairs: Log-probability of every first and last clip together (B, T, T), -inf where the last
             comes before the first or either is padding.
+        mask: Which clips, or cells, are real (B, T).
+        widths: Clips in each of them (B,), >= 1.
         overlaps: Logits of the temporal IoU of the same spans with the moment (B, T, T), in
             training; None: they are not predicted.
     """
@@ -34,6 +40,8 @@ class BoundaryLogits:
     start: Tensor
     end: Tensor
     pairs: Tensor
+    mask: Tensor
+    widths: Tensor
     overlaps: Tensor | None = None
 
 
@@ -136,6 +144,7 @@ class SpanProposer(nn.Module):
 
     Args:
         predictor: Start and end logits.
+        max_cells: Longer videos are pooled to so many cells.
         pair_scores: What joins start and end; None: they are independent, as in VSLNet.
         overlap_scores: What predicts the IoU of every span in training, with pair scores: one label
             for each span says more than one for all of them. None: nothing does.
@@ -144,11 +153,13 @@ class SpanProposer(nn.Module):
     def __init__(
         self,
         predictor: RnnPredictor | TransformerPredictor | LinearPredictor,
+        max_cells: int,
         pair_scores: PairScores | None,
         overlap_scores: PairScores | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
+        self.max_cells = max_cells
         self.pair_scores = pair_scores
         self.overlap_scores = overlap_scores
 
@@ -162,13 +173,17 @@ class SpanProposer(nn.Module):
         Returns:
             The logits.
         """
-        start, end = self.predictor(frames, video_mask)
-        start = start.float().masked_fill(~video_mask, NEGATIVE)
-        end = end.float().masked_fill(~video_mask, NEGATIVE)
-        real = (video_mask[:, :, None] & video_mask[:, None]).triu()
+        mask, widths = video_mask, frames.new_ones(len(frames))
+        if frames.shape[1] > self.max_cells:
+            frames, mask, widths = pool_cells(frames, video_mask, self.max_cells)
+        start, end = self.predictor(frames, mask)
+        start = start.float().masked_fill(~mask, NEGATIVE)
+        end = end.float().masked_fill(~mask, NEGATIVE)
+        real = (mask[:, :, None] & mask[:, None]).triu()
         if self.pair_scores is None:
             pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
-            return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf))
+            pairs = pairs.masked_fill(~real, -torch.inf)
+            return BoundaryLogits(start, end, pairs, mask, widths)
         pairs = start[:, :, None] + end[:, None] + self.pair_scores(frames).float()
         pairs = pairs.masked_fill(~real, NEGATIVE)
         pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
@@ -176,7 +191,8 @@ class SpanProposer(nn.Module):
         overlaps = None
         if self.training and self.overlap_scores is not None:
             overlaps = self.overlap_scores(frames).float()
-        return BoundaryLogits(start, end, pairs.masked_fill(~real, -torch.inf), overlaps)
+        pairs = pairs.masked_fill(~real, -torch.inf)
+        return BoundaryLogits(start, end, pairs, mask, widths, overlaps)
 
 
 def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:

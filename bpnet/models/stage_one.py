@@ -61,10 +61,15 @@ def propose(
     """
     if isinstance(evidence, BoundaryLogits):
         if order == "expected_iou":
-            found = expected_spans(evidence.pairs, video_mask)
+            found = expected_spans(evidence.pairs, evidence.mask)
         else:
-            found = top_spans(evidence.pairs, video_mask, num_proposals if nms is None else MOST)
-        return choose(found, num_proposals, nms)
+            most = num_proposals if nms is None else MOST
+            found = top_spans(evidence.pairs, evidence.mask, most)
+        chosen = choose(found, num_proposals, nms)
+        # Cells of the last kind end with the video, whatever rounding makes of them.
+        lengths = video_mask.sum(dim=1)[:, None, None]
+        spans = torch.minimum(chosen.spans * evidence.widths[:, None, None], lengths)
+        return dataclasses.replace(chosen, spans=spans)
     found = _predicted(evidence)
     if order == "expected_iou":
         found = choose(found, MOST, None)
@@ -94,7 +99,14 @@ def boundary_probabilities(evidence: Evidence, proposals: Proposals, num_clips: 
         (B, 2, T); each row sums to 1.
     """
     if isinstance(evidence, BoundaryLogits):
-        return torch.softmax(torch.stack([evidence.start, evidence.end], dim=1), dim=2)
+        cells = torch.softmax(torch.stack([evidence.start, evidence.end], dim=1), dim=2)
+        if cells.shape[2] == num_clips:
+            return cells
+        # Each clip gets its share of its cell.
+        clips = torch.arange(num_clips, device=cells.device) + 0.5
+        index = (clips / evidence.widths[:, None]).long().clamp(max=cells.shape[2] - 1)
+        spread = cells.gather(2, index[:, None].expand(-1, 2, -1)) / evidence.widths[:, None, None]
+        return spread / spread.sum(dim=2, keepdim=True)
     weights = torch.softmax(proposals.logits, dim=1)
     first = proposals.spans[..., 0].floor().long()
     last = proposals.spans[..., 1].ceil().long() - 1

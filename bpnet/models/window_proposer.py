@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bpnet.models.fusion import span_weights
 from bpnet.spans import paired_tiou
 
 # Clips, and clips between two windows: the sliding windows in the code of BPNet's first author.
@@ -57,7 +56,12 @@ class WindowProposer(nn.Module):
         whole = torch.stack([torch.zeros_like(lengths), lengths], dim=-1).to(spans)
         spans = torch.cat([whole[:, None], spans[None].expand(len(frames), -1, -1)], dim=1)
         mask = F.pad(mask, (1, 0), value=True)
-        pooled = span_weights(spans, frames.shape[1]) @ (frames * video_mask[..., None])
+        sums = F.pad((frames * video_mask[..., None]).float().cumsum(dim=1), (0, 0, 1, 0))
+        start, end = (
+            sums.gather(1, edge.long()[..., None].expand(-1, -1, sums.shape[2]))
+            for edge in spans.clamp(max=frames.shape[1]).unbind(dim=-1)
+        )
+        pooled = ((end - start) / (spans[..., 1:] - spans[..., :1])).to(frames.dtype)
         return WindowScores(spans, self.score(pooled).squeeze(-1).float(), mask)
 
 

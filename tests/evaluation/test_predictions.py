@@ -44,6 +44,8 @@ def output(
             start=boundary,
             end=boundary.flip(1) if len(spans) == 1 else boundary,
             pairs=torch.zeros(len(spans), 3, 3),
+            mask=boundary > NONE,
+            widths=torch.ones(len(spans)),
         ),
         proposals=Proposals(torch.tensor(spans), logits, mask),
     )

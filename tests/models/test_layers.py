@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bpnet.models.feature_encoder import ConvBlock, FeatureEncoder, SelfAttention
 from bpnet.models.layers import (
     CharacterEmbedding,
-    ConvBlock,
-    FeatureEncoder,
     QueryPool,
-    SelfAttention,
     VideoQueryAttention,
     WordEmbedding,
     init_table,

@@ -10,7 +10,7 @@ import torch
 from bpnet.models.bpnet import BPNet
 from bpnet.models.fusion import split_spans
 from bpnet.models.losses import bpnet_losses
-from bpnet.models.relations import NUM_WAVES, waves
+from bpnet.models.places import NUM_WAVES, waves
 from bpnet.types import Batch
 
 MakeModel = Callable[..., tuple[BPNet, object]]
