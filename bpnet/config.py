@@ -198,41 +198,41 @@ class ModelConfig:
     num_heads: int = 8
     kernel_size: int = 7
     num_conv_layers: int = 4
-    dropout: float = 0.1
+    dropout: float = 0.15
     word_dim: int = 300
     characters: bool = True
     char_dim: int = 50
-    num_similarities: int = 0
-    num_context_layers: int = 0
+    num_similarities: int = 8
+    num_context_layers: int = 4
     proposer: str = "span"
-    predictor: str = "rnn"
+    predictor: str = "linear"
     max_cells: int = 512
-    pair_dim: int = 0
+    pair_dim: int = 32
     positions: str = "table"
     attention_window: int | None = None
     embedding_init: str = "glorot"
     lstm_init: str = "glorot_forget1"
     num_proposals: int = 16
-    proposal_order: str = "probability"
-    proposal_nms: float | None = None
+    proposal_order: str = "expected_iou"
+    proposal_nms: float | None = 0.7
     mask_pads: bool = True
     stage_two: bool = True
-    fusion: str = "query_concat"
-    span_feature: str = "ends"
-    num_relation_layers: int = 0
-    score_residual: bool = False
+    fusion: str = "query_product"
+    span_feature: str = "aligned"
+    num_relation_layers: int = 1
+    score_residual: bool = True
     detach_stage_two: bool = False
-    matching_loss: str = "mse"
+    matching_loss: str = "bce"
     scaled_iou: tuple[float, float] = (0.3, 0.7)
     boundary_targets: str = "hard"
     boundary_weight: float = 1.0
     highlight_weight: float = 5.0
     highlight_extend: float = 0.1
-    overlap_weight: float = 0.0
-    contrast_weight: float = 0.0
-    matching_weight: float = 10.0
-    refinement_weight: float = 0.0
-    score_fusion: float = 0.3
+    overlap_weight: float = 5.0
+    contrast_weight: float = 1.0
+    matching_weight: float = 5.0
+    refinement_weight: float = 1.0
+    score_fusion: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scaled_iou", tuple(self.scaled_iou))
@@ -323,7 +323,8 @@ class TrainerConfig:
         queries_per_video: Pairs about one video that stand side by side in a batch, where the video
             is then read and encoded once for them; 1: all pairs are shuffled.
         ema_decay: Decay of the moving average of the weights, which is then what is validated and
-            saved, in [0, 1); 0: the weights themselves are.
+            saved, in [0, 1); 0: the weights themselves are. It begins lower: (1 + n) / (10 + n)
+            after n steps.
         eval_batch_size: Pairs a step in validation; changes no number.
         num_workers: Processes that load data; 0: the training process itself.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -339,8 +340,8 @@ class TrainerConfig:
     max_epochs: int = 100
     max_steps: int | None = None
     batch_size: int = 16
-    queries_per_video: int = 1
-    ema_decay: float = 0.0
+    queries_per_video: int = 4
+    ema_decay: float = 0.998
     eval_batch_size: int = 64
     num_workers: int = 0
     device: str = "auto"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import paper_model
 import pytest
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ from bpnet.types import Annotation, Batch
 from bpnet_features import FeatureError, FeatureSpec, FeatureStore
 
 SMALL: dict[str, Any] = {
+    **paper_model.SETTINGS,  # so that nothing here moves with our defaults
     "hidden_dim": 8,
     "num_heads": 2,
     "kernel_size": 3,
@@ -49,8 +51,6 @@ SMALL: dict[str, Any] = {
     "char_dim": 4,
     "num_proposals": 4,
 }
-# Said where a test depends on them, so that it does not move with the defaults.
-PLAIN = {"predictor": "rnn", "fusion": "query_concat", "span_feature": "mean", "score_fusion": 0.0}
 CHOICES = {
     "predictor": ["rnn", "transformer"],
     "fusion": ["query_concat", "word_frame", "none"],
@@ -74,7 +74,7 @@ def make_vocabulary(annotations: Sequence[Annotation], characters: bool = True) 
 def train_config(seed: int = 0, **model: Any) -> TrainConfig:
     return TrainConfig(
         data=DataConfig("jsonl", "f.h5", "a.jsonl", max_clips=16, max_query_tokens=12),
-        model=ModelConfig(**{**SMALL, **PLAIN, **model}),
+        model=ModelConfig(**{**SMALL, **model}),
         optim=OptimConfig(),
         trainer=TrainerConfig(),
         seed=seed,
@@ -127,7 +127,7 @@ def same(one: BPNetOutput, other: BPNetOutput) -> bool:
     ids=lambda values: "-".join(str(value) for value in values.values()),
 )
 def test_every_choice_is_built_as_asked(values: dict[str, Any]) -> None:
-    config = ModelConfig(**SMALL, **{k: v for k, v in values.items() if k != "frozen_words"})
+    config = ModelConfig(**{**SMALL, **{k: v for k, v in values.items() if k != "frozen_words"}})
     sizes = Sizes(8, 20, 10 if config.characters else 0, 6, values["frozen_words"], 16)
     model = build_model(config, sizes)
     assert model.training
@@ -143,7 +143,9 @@ def test_every_choice_is_built_as_asked(values: dict[str, Any]) -> None:
 
 
 def test_settings_reach_the_parts() -> None:
-    config = ModelConfig(**SMALL, detach_stage_two=True, score_fusion=0.5, dropout=0.25)
+    config = ModelConfig(
+        **{**SMALL, "detach_stage_two": True, "score_fusion": 0.5, "dropout": 0.25}
+    )
     model = build_model(config, Sizes(8, 20, 10, 6, False, 16))
     assert model.detach_stage_two and model.score_fusion == 0.5
     rates = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
@@ -157,7 +159,8 @@ def test_number_of_parameters_as_published() -> None:
     added = 16512 + 128 + 32896 + 16512 + 129
     for predictor, expected in (("rnn", 783_471), ("transformer", 673_391)):
         model = build_model(
-            ModelConfig(**{**PLAIN, "predictor": predictor}), Sizes(1024, 1000, 50, 300, True, 128)
+            ModelConfig(**{**paper_model.SETTINGS, "predictor": predictor}),
+            Sizes(1024, 1000, 50, 300, True, 128),
         )
         trained = sum(p.numel() for p in model.parameters())
         assert trained - added == expected, predictor

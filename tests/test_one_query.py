@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import paper_model
 import pytest
 import torch
 from torch import Tensor
@@ -52,16 +53,9 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture
 def model(vocabulary: Vocabulary) -> BPNet:
     """Every weight is zero but those set here."""
+    small = {"hidden_dim": 2, "num_heads": 1, "num_conv_layers": 0, "word_dim": 2}
     config = ModelConfig(
-        hidden_dim=2,
-        num_heads=1,
-        num_conv_layers=0,
-        word_dim=2,
-        characters=False,
-        num_proposals=3,
-        fusion="query_concat",
-        span_feature="mean",
-        score_fusion=0.0,
+        **{**paper_model.SETTINGS, **small, "characters": False, "num_proposals": 3}
     )
     sizes = Sizes(
         feature_dim=2,

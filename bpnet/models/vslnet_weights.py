@@ -204,7 +204,14 @@ def from_vslnet(state: Mapping[str, Tensor], num_heads: int = 8) -> VslnetWeight
         kernel_size=sizes.get("K", 1),  # without convolutions there is no kernel
         num_conv_layers=num_conv_layers,
         char_dim=sizes["E"],
+        num_similarities=0,
+        num_context_layers=0,
         predictor=predictor,
+        pair_dim=0,
+        overlap_weight=0.0,
+        contrast_weight=0.0,
+        proposal_order="probability",
+        proposal_nms=None,
         mask_pads=False,
         stage_two=False,
         # No answer depends on these: they say how it was trained, for whoever trains on.

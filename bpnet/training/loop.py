@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -74,10 +74,14 @@ def fit(
     total = num_steps(config, len(dataset))
     optimizer = build_optimizer(model, config.optim)
     schedule = build_schedule(optimizer, config.optim, total)
+
+    def decay() -> float:
+        # The first weights are random: an average that remembers them long says little early on.
+        return min(config.trainer.ema_decay, (1 + step) / (10 + step))
+
     averaged = None
     if config.trainer.ema_decay:
-        decay = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
-        averaged = AveragedModel(model, multi_avg_fn=decay)
+        averaged = AveragedModel(model, avg_fn=lambda old, new, _: old.lerp(new, 1 - decay()))
     kept = model if averaged is None else cast(BPNet, averaged.module)
     step, best = 0, None
     metrics: dict[str, float] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import paper_model
 import pytest
 import torch
 from torch import nn
@@ -47,22 +48,14 @@ def make_model() -> Callable[..., tuple[BPNet, ModelConfig]]:
 
     def make(frozen_words: bool = False, **values: Any) -> tuple[BPNet, ModelConfig]:
         small = {
+            **paper_model.SETTINGS,  # so that a test of one choice does not move with our defaults
             "hidden_dim": 8,
             "num_heads": 2,
             "kernel_size": 3,
             "num_conv_layers": 2,
             "char_dim": 4,
             "num_proposals": 4,
-            # Said here, so that a test of one choice does not move with the defaults.
-            "num_context_layers": 0,
-            "proposer": "span",
-            "predictor": "rnn",
-            "pair_dim": 0,
-            "proposal_order": "probability",
-            "proposal_nms": None,
-            "fusion": "query_concat",
-            "span_feature": "mean",
-            "score_fusion": 0.0,
+            "matching_weight": 10.0,
         }
         config = ModelConfig(**{**small, **values})
         sizes = Sizes(
