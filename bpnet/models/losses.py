@@ -227,7 +227,7 @@ def matching_loss(
 
 
 def refinement_loss(
-    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = 0.1
+    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = 0.4
 ) -> Tensor:
     """1 - IoU with the target of the refined proposals that are near it to begin with.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,13 @@ COLUMN = "mIoU"
 
 
 @pytest.fixture
-def ablate(capsys, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+def ablate(
+    capsys, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the script in this process; gives exit status, standard output and error."""
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    root = logging.getLogger()
+    level = root.level
+    monkeypatch.setattr(root, "handlers", [])
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -37,7 +41,8 @@ def ablate(capsys, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, 
         assert isinstance(end.value.code, int)
         return (end.value.code, *capsys.readouterr())
 
-    return run
+    yield run
+    root.setLevel(level)  # the command set its own
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def finished(
                 "seconds": seed + 2,
             }
             (folder / FINISHED).write_text(json.dumps(values))
-    line = ["--out", str(out), "--seeds", "2", "--vary", "model.fusion=none,query_concat"]
+    line = ["--out", str(out), "--seeds", "2", "--vary", "model.fusion=none,query_product"]
     return out, [*line, *shared]
 
 
@@ -79,8 +84,8 @@ def test_the_tables(ablate, finished: tuple[Path, list[str]]) -> None:
     results = json.loads((out / "ablation.json").read_text())
     assert results["failures"] == []
     base, none = results["variants"]
-    # query_concat is what the settings are without any change.
-    assert (base["name"], base["same"]) == ("base", ["fusion=query_concat"])
+    # query_product is what the settings are without any change.
+    assert (base["name"], base["same"]) == ("base", ["fusion=query_product"])
     assert (none["overrides"], none["seconds"]) == (["model.fusion=none"], 2.5)
     assert none["num_parameters"] < base["num_parameters"]
     (part,) = results["parts"]
@@ -109,7 +114,7 @@ def test_the_tables(ablate, finished: tuple[Path, list[str]]) -> None:
     text = (out / "ablation.md").read_text()
     assert text in printed
     assert "| fusion=none - base | 2 |" in text
-    assert "- base has the same settings as `fusion=query_concat`" in text
+    assert "- base has the same settings as `fusion=query_product`" in text
     assert "4 queries about 2 videos" in text and "2 videos are few" in text
 
 
@@ -132,7 +137,7 @@ def test_wrong_command_lines(ablate, dataset_root: Path, tmp_path: Path) -> None
         ([*vary, "--protocol", "vsl"], r"ConfigError: .*'vsl'"),
         (["--vary", "model.fusionn=none"], r"ConfigError: unknown config key 'model.fusionn'"),
         (["--vary", "model.fusion=nonee"], r"ConfigError: model.fusion='nonee': expected one of"),
-        (["--vary", "model.fusion=query_concat"], r"ConfigError: all 2 variants have the same"),
+        (["--vary", "model.fusion=query_product"], r"ConfigError: all 2 variants have the same"),
         ([], r"ConfigError: nothing to vary"),
     ]
     for line, match in cases:

@@ -76,7 +76,7 @@ def test_batch_size_changes_nothing(bpnet, run_dir: Path) -> None:
         line = [f"checkpoint={run_dir}", "split=train", f"batch_size={size}", f"out=by_{size}"]
         assert bpnet("evaluate", *line)[0] == 0
     one, three = (json.loads(Path(f"by_{n}/metrics.json").read_text()) for n in (1, 3))
-    assert one["metrics"] == three["metrics"]
+    assert one["metrics"] == pytest.approx(three["metrics"], abs=1e-3)
     assert one["num_queries"] == 16
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paper_model
 import pytest
 import tiny_run
 import torch
@@ -52,13 +53,9 @@ class Theirs:
 
 def write(folder: Path, predictor: str) -> Theirs:
     """A network of ours under VSLNet's names; tests/golden holds these to its own code."""
+    small = {"hidden_dim": 16, "num_heads": 2, "char_dim": 4, "predictor": predictor}
     config = ModelConfig(
-        hidden_dim=16,
-        num_heads=2,
-        char_dim=4,
-        predictor=predictor,
-        mask_pads=False,
-        stage_two=False,
+        **{**paper_model.SETTINGS, **small, "mask_pads": False, "stage_two": False}
     )
     torch.manual_seed(0)
     model = build_model(config, SIZES).eval()

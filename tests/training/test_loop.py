@@ -65,12 +65,19 @@ def test_losses_are_logged_by_name(finished: Path) -> None:
     assert [line["epoch"] for line in lines] == [2.5, 3.0]
     # Linear from 0.005 to 0 in 12 steps; after ten of them two twelfths are left.
     assert [line["lr"] for line in lines] == pytest.approx([0.005 * 2 / 12, 0.0])
-    names = {"boundary", "highlight", "matching", "total"}
+    weights = {
+        "boundary": 2,
+        "highlight": 3,
+        "overlap": 5,
+        "contrast": 1,
+        "matching": 10,
+        "refinement": 1,
+    }
+    names = {*weights, "total"}
     for line in lines:
         assert set(line) == names | {"step", "epoch", "lr", "seconds"}
         assert all(math.isfinite(line[name]) and line[name] > 0 for name in names)
-        # The weights of the configuration: 2, 3 and 10.
-        parts = 2 * line["boundary"] + 3 * line["highlight"] + 10 * line["matching"]
+        parts = sum(weight * line[name] for name, weight in weights.items())
         assert line["total"] == pytest.approx(parts, rel=1e-5)
 
 
