@@ -278,6 +278,11 @@ class ModelConfig:
                 f"model.hidden_dim={self.hidden_dim}: expected a multiple of "
                 f"model.num_heads={self.num_heads}"
             )
+        if self.boundary_targets == "soft" and self.pair_dim and self.proposer == "span":
+            faults.append(
+                f"model.boundary_targets='soft' with model.pair_dim={self.pair_dim}: expected hard "
+                "targets, or pair_dim=0: start and end are one target then"
+            )
         if self.kernel_size % 2 == 0:
             faults.append(f"model.kernel_size={self.kernel_size}: expected an odd number")
         if len(self.scaled_iou) != 2 or not 0 <= self.scaled_iou[0] < self.scaled_iou[1] <= 1:
