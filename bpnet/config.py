@@ -168,7 +168,7 @@ class ModelConfig:
         mask_pads: Whether padding changes nothing; false: it reaches real places, as in VSLNet's
             PyTorch code, so that an answer depends on its batch: for weights trained there.
         stage_two: Whether candidates are scored by stage two; false: stage one alone, ranked by
-            P_start * P_end. The settings below that are about stage two are then not read.
+            ``proposal_order``. The settings below that are about stage two are then not read.
         fusion: What joins candidate and query: ``query_concat``, ``query_product``, ``word_frame``
             or ``none``.
         span_feature: How a candidate is summed up: ``mean`` of its positions; ``ends``: also the
@@ -191,7 +191,8 @@ class ModelConfig:
         matching_weight: Weight of the loss ``matching``.
         refinement_weight: Weight of the loss ``refinement``, of the boundaries that stage two
             moves; 0: it moves none.
-        score_fusion: Exponent a in ``score * (P_start * P_end) ** a``; 0: the score alone.
+        score_fusion: Exponent a in ``score * confidence ** a``, the confidence being that of stage
+            one, which ``proposal_order`` names; 0: the score alone.
     """
 
     hidden_dim: int = 128

@@ -218,7 +218,8 @@ class Proposals:
 
     Attributes:
         spans: (B, K, 2) float, half-open clip positions, start < end where real.
-        logits: (B, K) log of P_start * P_end.
+        logits: (B, K) log of stage one's confidence, in (0, 1]: the probability of the span (of
+            ``span``, P_start * P_end), or its expected IoU (``model.proposal_order``).
         mask: (B, K) bool; a short video has fewer than K spans.
     """
 

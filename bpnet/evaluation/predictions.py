@@ -23,7 +23,8 @@ class Prediction:
     Attributes:
         moments: Stage two's ranking, best first; the score is the matching score, and the
             probability follows from it where the checkpoint is calibrated.
-        stage_one: Stage one's ranking of the same spans; the score is P_start * P_end.
+        stage_one: Stage one's ranking of the same spans; the score is its confidence, see
+            `bpnet.types.Proposals`.
         start_probabilities: (T,) float32, for each clip.
         end_probabilities: (T,) float32, of the last clip inside the moment.
         highlight_scores: (T,) float32 in [0, 1]: how well each clip fits the query, by stage one.
