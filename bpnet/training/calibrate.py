@@ -13,8 +13,8 @@ from bpnet.checkpoint import BEST, Checkpoint
 from bpnet.config import TrainerConfig
 from bpnet.data.dataset import MomentDataset
 from bpnet.evaluation.calibrate import calibration_row, fit_pairs, score_pairs
-from bpnet.evaluation.evaluate import predict
 from bpnet.evaluation.predictions import Prediction
+from bpnet.training.validation import answer
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,8 @@ def calibrate_best(
     )
     model = build_from_checkpoint(checkpoint)[0].to(device)
 
-    def ask(dataset: MomentDataset) -> list[Prediction]:
-        return list(
-            predict(
-                model,
-                dataset,
-                batch_size=config.eval_batch_size,
-                num_workers=config.num_workers,
-                device=device,
-            )
-        )
+    def ask(queries: MomentDataset) -> list[Prediction]:
+        return answer(model, queries, config, device)
 
     pairs = score_pairs(ask(validation), validation, ask)
     if pairs is None:

@@ -24,7 +24,7 @@ from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
 from bpnet.errors import AnnotationError, ConfigError
-from bpnet.evaluation.evaluate import predict, validation_metrics
+from bpnet.evaluation.evaluate import validation_metrics
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
@@ -32,6 +32,7 @@ from bpnet.models.bpnet import BPNet
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import deciding_settings, find_state, keep_best
+from bpnet.training.validation import answer
 from bpnet.types import Annotation
 from bpnet.version import __version__
 from bpnet_features import FeatureSource
@@ -109,14 +110,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
 
     def validate(trained: BPNet) -> dict[str, float]:
         assert validation is not None
-        predictions = predict(
-            trained,
-            validation,
-            batch_size=config.trainer.eval_batch_size,
-            num_workers=config.trainer.num_workers,
-            device=device,
-        )
-        return validation_metrics(list(predictions), VSLNET)
+        return validation_metrics(answer(trained, validation, config.trainer, device), VSLNET)
 
     def make_checkpoint(trained: BPNet, note: dict[str, Any]) -> Checkpoint:
         return Checkpoint(

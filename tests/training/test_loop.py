@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.errors import AnnotationError, ConfigError, FeatureError, MissingVideoError
 from bpnet.evaluation.parts import read_parts
-from bpnet.training import loop, run
+from bpnet.training import loop, run, validation
 from bpnet.training.batches import EpochBatches
 from bpnet.training.loop import num_steps
 from bpnet.training.metrics_log import METRICS, MetricsLog
@@ -124,7 +124,7 @@ def test_the_test_part_is_never_used(
     dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str | None
 ) -> None:
     seen: dict[str, set[str]] = {"train": set(), "validation": set()}
-    fit, predict = run.fit, run.predict
+    fit, predict = run.fit, validation.predict
 
     def watched_fit(model: Any, dataset: Any, *args: Any, **options: Any) -> Any:
         seen["train"] |= {a.video_id for a in dataset.annotations}
@@ -135,7 +135,7 @@ def test_the_test_part_is_never_used(
         return predict(model, dataset, **options)
 
     monkeypatch.setattr(run, "fit", watched_fit)
-    monkeypatch.setattr(run, "predict", watched_predict)
+    monkeypatch.setattr(validation, "predict", watched_predict)
     config = tiny_run.config(
         dataset_root,
         data__validation_split=split,

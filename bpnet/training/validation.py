@@ -1,0 +1,35 @@
+"""A model's answers to queries while it is trained, as the trainer is set up."""
+
+from __future__ import annotations
+
+import torch
+
+from bpnet.config import TrainerConfig
+from bpnet.data.dataset import MomentDataset
+from bpnet.evaluation.evaluate import predict
+from bpnet.evaluation.predictions import Prediction
+from bpnet.models.bpnet import BPNet
+
+
+def answer(
+    model: BPNet, queries: MomentDataset, config: TrainerConfig, device: torch.device
+) -> list[Prediction]:
+    """Answer every query of a dataset, in its order.
+
+    Args:
+        model: The network, on ``device``; it is left in the mode it was in.
+        queries: The queries.
+        config: Batch size and workers.
+        device: Where to compute.
+
+    Returns:
+        One prediction a query.
+    """
+    found = predict(
+        model,
+        queries,
+        batch_size=config.eval_batch_size,
+        num_workers=config.num_workers,
+        device=device,
+    )
+    return list(found)
