@@ -15,25 +15,10 @@ from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.interaction import Interaction
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
-from bpnet.models.stage_one import StageOne, propose
+from bpnet.models.stage_one import Choice, StageOne, propose
 from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
 from bpnet.types import Batch
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """How proposals are chosen; see `bpnet.models.stage_one.propose`.
-
-    Attributes:
-        num_proposals: Proposals K a pair.
-        order: ``probability`` or ``expected_iou``.
-        nms: Temporal IoU above which the lesser of two goes; None: none goes.
-    """
-
-    num_proposals: int
-    order: str
-    nms: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,7 +135,7 @@ class BPNet(nn.Module):
         """
         read = self.interaction(video, query, video_mask, query_mask)
         evidence = self.proposer(read.frames, video_mask)
-        proposals = propose(evidence, video_mask, **dataclasses.asdict(self.choice))
+        proposals = propose(evidence, video_mask, self.choice)
         return StageOne(
             read.frames,
             read.highlight_logits,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from bpnet.config import ModelConfig
-from bpnet.models.bpnet import BPNet, Choice
+from bpnet.models.bpnet import BPNet
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoder
 from bpnet.models.feature_encoder import ConvBlock, FeatureEncoder
@@ -30,6 +30,7 @@ from bpnet.models.span_proposer import (
     SpanProposer,
     TransformerPredictor,
 )
+from bpnet.models.stage_one import Choice
 from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
 
@@ -123,8 +124,10 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     )
     proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
     if boundaries is not None:
-        pairs = PairScores(dim, config.pair_dim) if config.pair_dim else None
-        overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
+        pairs = overlaps = None
+        if config.pair_dim:
+            pairs = PairScores(dim, config.pair_dim)
+            overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
         proposer = SpanProposer(boundaries, config.max_cells, pairs, overlaps)
     elif config.proposer == "dense":
         proposer = DenseProposer(dim)

@@ -36,7 +36,7 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
         train by it, ``overlap``, ``contrast``, ``matching`` and ``refinement``; and the weighted
         sum ``total``.
     """
-    assert batch.target_cells is not None
+    assert batch.target_cells is not None and batch.target_spans is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
     losses = {
         "boundary": stage_one_loss(stage_one.evidence, batch, config),
@@ -44,9 +44,6 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
             stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend
         ),
     }
-    total = (
-        config.boundary_weight * losses["boundary"] + config.highlight_weight * losses["highlight"]
-    )
     if output.score_logits is not None:
         losses["matching"] = matching_loss(
             output.score_logits,
@@ -55,25 +52,21 @@ def bpnet_losses(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict
             config.matching_loss,
             config.scaled_iou,
         )
-        total = total + config.matching_weight * losses["matching"]
-    assert batch.target_spans is not None
-    if config.refinement_weight and output.score_logits is not None:
-        losses["refinement"] = refinement_loss(
-            output.spans, stage_one.proposals, batch.target_spans
-        )
-        total = total + config.refinement_weight * losses["refinement"]
+        if config.refinement_weight:
+            losses["refinement"] = refinement_loss(
+                output.spans, stage_one.proposals, batch.target_spans
+            )
     evidence = stage_one.evidence
     if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
         targets = batch.target_spans / evidence.widths[:, None]
         losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, targets)
-        total = total + config.overlap_weight * losses["overlap"]
     if config.contrast_weight and stage_one.clip_keys is not None:
         assert stage_one.query_keys is not None
         losses["contrast"] = contrast_loss(
             stage_one.clip_keys, stage_one.query_keys, batch.target_spans, batch.video_index
         )
-        total = total + config.contrast_weight * losses["contrast"]
-    return {**losses, "total": total}
+    weighted = [getattr(config, f"{name}_weight") * loss for name, loss in losses.items()]
+    return {**losses, "total": sum(weighted[1:], start=weighted[0])}
 
 
 def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Tensor:

@@ -22,6 +22,21 @@ MOST = 256  # candidates a pair, where all spans would be too many
 Evidence: TypeAlias = BoundaryLogits | PointPredictions | SlotPredictions | WindowScores
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How proposals are chosen.
+
+    Attributes:
+        num_proposals: Proposals K a pair.
+        order: What they are ordered by: ``"probability"`` or ``"expected_iou"``.
+        nms: Temporal IoU with a better one above which a span is passed over; None: none is.
+    """
+
+    num_proposals: int
+    order: str
+    nms: float | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StageOne:
     """What stage one gives.
@@ -43,39 +58,35 @@ class StageOne:
     query_keys: Tensor | None = None
 
 
-def propose(
-    evidence: Evidence, video_mask: Tensor, num_proposals: int, order: str, nms: float | None
-) -> Proposals:
+def propose(evidence: Evidence, video_mask: Tensor, choice: Choice) -> Proposals:
     """Choose the spans that the evidence speaks for.
 
     Args:
         evidence: What the proposer predicts.
         video_mask: (B, T).
-        num_proposals: Number K of spans.
-        order: What they are ordered by: ``"probability"`` or ``"expected_iou"``.
-        nms: Temporal IoU with a better one above which a span is passed over; None: none is.
+        choice: How many of them, and which.
 
     Returns:
         At most K proposals a pair, best first; logits are the logarithms of the probability, or of
         the expected IoU.
     """
     if isinstance(evidence, BoundaryLogits):
-        if order == "expected_iou":
+        if choice.order == "expected_iou":
             found = expected_spans(evidence.pairs, evidence.mask)
         else:
-            most = num_proposals if nms is None else MOST
+            most = choice.num_proposals if choice.nms is None else MOST
             found = top_spans(evidence.pairs, evidence.mask, most)
-        chosen = choose(found, num_proposals, nms)
+        chosen = choose(found, choice.num_proposals, choice.nms)
         # Cells of the last kind end with the video, whatever rounding makes of them.
         lengths = video_mask.sum(dim=1)[:, None, None]
         spans = torch.minimum(chosen.spans * evidence.widths[:, None, None], lengths)
         return dataclasses.replace(chosen, spans=spans)
     found = _predicted(evidence)
-    if order == "expected_iou":
+    if choice.order == "expected_iou":
         found = choose(found, MOST, None)
         expected = expected_iou(found).clamp(min=1e-6).log()
         found = dataclasses.replace(found, logits=expected.masked_fill(~found.mask, NEGATIVE))
-    return choose(found, num_proposals, nms)
+    return choose(found, choice.num_proposals, choice.nms)
 
 
 def _predicted(evidence: PointPredictions | SlotPredictions | WindowScores) -> Proposals:
