@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_run
+import torch
 
 from bpnet.checkpoint import BEST, Checkpoint
 from bpnet.cli.ablate import main
@@ -147,7 +148,17 @@ def test_wrong_command_lines(ablate, dataset_root: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def threads_of_a_job() -> Iterator[None]:
+    """As many threads as the script gives each of two jobs: the last bits of a sum depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, num_cores() // 2))
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("threads_of_a_job")
 def test_a_real_grid_that_goes_on(process, checkout, dataset_root: Path, tmp_path: Path) -> None:
     """Two variants, two seeds, two jobs; one run was cut off before, and one variant fails."""
     shared = tiny_run.overrides(dataset_root, trainer__max_steps=2, trainer__save_every_steps=1)
