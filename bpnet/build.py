@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from bpnet.checkpoint import Checkpoint
-from bpnet.config import DataConfig, ModelConfig, TrainConfig
+from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.vocabulary import Vocabulary, tokenize
 from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
 from bpnet.models.vslnet_weights import from_vslnet, read_state

@@ -27,7 +27,6 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.config import (
     DataConfig,
     FeaturesConfig,
-    ModelConfig,
     OptimConfig,
     TrainConfig,
     TrainerConfig,
@@ -36,6 +35,7 @@ from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet, BPNetOutput
 from bpnet.models.span_proposer import RnnPredictor, TransformerPredictor
 from bpnet.types import Annotation, Batch

@@ -14,7 +14,6 @@ from bpnet.config import (
     DataConfig,
     EvaluateConfig,
     FeaturesConfig,
-    ModelConfig,
     OptimConfig,
     QueryFeaturesConfig,
     TrainConfig,
@@ -22,6 +21,7 @@ from bpnet.config import (
     conf_path,
 )
 from bpnet.errors import ConfigError
+from bpnet.model_config import ModelConfig
 from bpnet.settings import from_dict
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

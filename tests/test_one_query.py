@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from bpnet import Localizer
-from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.evaluation.predictions import read_output
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
 from bpnet.types import Annotation

@@ -19,9 +19,10 @@ import releases
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.cli.hydra_app import compose
-from bpnet.config import ModelConfig, TrainConfig, conf_path
+from bpnet.config import TrainConfig, conf_path
 from bpnet.data.sources import SOURCES
 from bpnet.evaluation.protocols import part_note, protocol
+from bpnet.model_config import ModelConfig
 from bpnet.settings import from_dict
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

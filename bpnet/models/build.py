@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from bpnet.config import ModelConfig
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoder

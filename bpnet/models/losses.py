@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bpnet.config import ModelConfig
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.cells import nearest_cells
 from bpnet.models.dense_proposer import PointPredictions, dense_loss

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bpnet.config import ModelConfig
 from bpnet.errors import CheckpointError
+from bpnet.model_config import ModelConfig
 from bpnet.models.layers import CharacterEmbedding
 
 # Row 0 of VSLNet's word table. Ours is always zero and not stored.

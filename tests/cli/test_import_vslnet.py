@@ -19,10 +19,10 @@ from torch import Tensor
 
 from bpnet import Localizer
 from bpnet.checkpoint import Checkpoint
-from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import make_sample
 from bpnet.data.vslnet_words import read_vslnet_words
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
 from bpnet.models.vslnet_weights import PADDING, table

@@ -63,6 +63,7 @@ def vector_file(folder: Path, text: str = VECTORS) -> Path:
         ("words", " \t\n ?", []),
         ("basic_english", "A dog, runs.", ["a", "dog", ",", "runs", "."]),
         ("split", "A dog,  runs.", ["a", "dog,", "runs."]),
+        ("blank", "A dog runs.", ["video"]),
     ],
 )
 def test_tokenizers(tokenizer: str, text: str, tokens: list[str]) -> None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 import vslnet_recipe as recipe
 
-from bpnet.config import ModelConfig, OptimConfig
+from bpnet.config import OptimConfig
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
 from bpnet.data.vslnet_words import read_vslnet_words
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
 from bpnet.models.losses import bpnet_losses, highlight_targets

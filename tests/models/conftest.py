@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
 from bpnet.types import Batch, Sample

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from bpnet.config import ModelConfig
 from bpnet.data.collate import collate
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
 from bpnet.types import Batch, Sample

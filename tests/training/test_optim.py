@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bpnet.config import ModelConfig, OptimConfig
+from bpnet.config import OptimConfig
+from bpnet.model_config import ModelConfig
 from bpnet.models.build import Sizes, build_model
 from bpnet.training.optim import build_optimizer, build_schedule
 
