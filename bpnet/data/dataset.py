@@ -190,6 +190,11 @@ class MomentDataset(Dataset[Sample]):
             query = self.query_features.read(annotation.qid)
         return make_sample(clips, grid, query, self.vocabulary, annotation)
 
+    def grid(self, annotation: Annotation) -> ClipGrid:
+        """Where the positions of a query's video lie in time; features are not read."""
+        grid = self.store.grid(annotation.video_id, annotation.duration_seconds)
+        return grid if grid.num_clips <= self.max_clips else grid.coarsen(self.max_clips)
+
     def _read(self, annotation: Annotation) -> tuple[npt.NDArray[np.float32], ClipGrid]:
         """The video; the same array again where the sample before it was about the same video."""
         key = f"{annotation.duration_seconds} {annotation.video_id}"

@@ -31,6 +31,7 @@ from bpnet.errors import ConfigError
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibrate import calibration_row, score_pairs
 from bpnet.evaluation.calibration import Calibration
+from bpnet.evaluation.ceiling import grid_ceiling
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.parts import EvaluatedPart, read_evaluated_part, read_train_part
 from bpnet.evaluation.prediction_files import read_predictions
@@ -216,6 +217,7 @@ def _evaluate_checkpoint(config: EvaluateConfig) -> tuple[dict[str, Any], list[P
             "missing_query_features": dataset.num_dropped_queries,
         },
         **metric_rows(found.answers, dataset.annotations, part.train, found.rules),
+        "ceiling": grid_ceiling(dataset, found.rules),
         "notes": notes if part.note is None else [*notes, part.note],
         "dataset": found.data.dataset,
         "feature_spec": plain(dataset.store.spec),

@@ -38,6 +38,7 @@ def format_table(results: Mapping[str, Any]) -> str:
         "  discounted (dR)": {name.removeprefix("d"): v for name, v in discounted.items()} or None,
         "stage one alone": results["stage_one"],
         f"best of {largest} proposals": oracle if has_stages else None,
+        "whole clips at best": results.get("ceiling"),
         "constant interval": results["blind"],
         "  fitted a column": results["blind_best"],
         "whole video": results["whole_video"],

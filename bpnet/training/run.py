@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bpnet.build import (
     build_for_training,
@@ -24,8 +21,8 @@ from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
 from bpnet.errors import AnnotationError, ConfigError
+from bpnet.evaluation.ceiling import grid_ceiling
 from bpnet.evaluation.evaluate import validation_metrics
-from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.models.bpnet import BPNet
@@ -35,7 +32,6 @@ from bpnet.training.state import deciding_settings, find_state, keep_best
 from bpnet.training.validation import answer
 from bpnet.types import Annotation
 from bpnet.version import __version__
-from bpnet_features import FeatureSource
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +90,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
 
     dataset = make_dataset(train_part)
     validation = make_dataset(validation_part) if validation_part else None
-    _log_ceiling(dataset.annotations, store, data.max_clips)
+    ceiling = grid_ceiling(dataset, VSLNET, most=2000)
+    log.info("ceiling of whole clips: %s", ", ".join(f"{k} {v:.1f}" for k, v in ceiling.items()))
     query_spec = None if query_features is None else query_features.spec
     model, sizes = build_for_training(config, vocabulary, table, store.spec, query_spec)
     model.to(device)
@@ -152,22 +149,3 @@ def _other_queries(data: DataConfig) -> list[str]:
         except AnnotationError as err:
             log.warning("words of part %r may have no vector: %s", split, err)
     return found
-
-
-def _log_ceiling(annotations: Sequence[Annotation], store: FeatureSource, max_clips: int) -> None:
-    """What answers made of whole clips can reach at best on this grid (a sample of 2,000)."""
-    step = max(1, len(annotations) // 2000)
-    sample = annotations[::step][:2000]
-    snapped = []
-    for a in sample:
-        grid = store.grid(a.video_id, a.duration_seconds)
-        if grid.num_clips > max_clips:
-            grid = grid.coarsen(max_clips)
-        cells = grid.nearest_cells(a.start_seconds, a.end_seconds)
-        snapped.append(grid.to_seconds(np.array([cells])))
-    best = localization_metrics(
-        snapped, [(a.start_seconds, a.end_seconds) for a in sample], VSLNET, ranks=(1,)
-    )
-    log.info(
-        "ceiling of this grid: %s", ", ".join(f"{name} {value:.1f}" for name, value in best.items())
-    )

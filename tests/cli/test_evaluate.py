@@ -38,6 +38,8 @@ def test_what_is_written_and_printed(bpnet, dataset_root: Path, run_dir: Path) -
         assert oracle[f"R@5,IoU={m}"] >= oracle[f"R@1,IoU={m}"]
         assert oracle[f"R@1,IoU={m}"] == results["stage_one"][f"R@1,IoU={m}"]
     assert results["checkpoint"]["seed"] == 0
+    assert set(results["ceiling"]) == one_answer
+    assert "whole clips at best" in out
 
     lines = [json.loads(line) for line in Path("found/predictions.jsonl").read_text().splitlines()]
     text = (dataset_root / "annotations.jsonl").read_text()

@@ -18,6 +18,7 @@ METRICS = {
     "num_queries": 1234,
     "metrics": {"R@1,IoU=0.3": 92.04, "R@1,IoU=0.5": 83.6, "R@5,IoU=0.5": 97.0, "mIoU": 80.2},
     "stage_one": {"R@1,IoU=0.3": 91.0, "R@1,IoU=0.5": 81.1, "R@5,IoU=0.5": 95.0, "mIoU": 78.9},
+    "ceiling": {"R@1,IoU=0.3": 99.9, "R@1,IoU=0.5": 98.9, "mIoU": 95.5},
     "oracle_recall": {"R@1,IoU=0.3": 91.0, "R@16,IoU=0.3": 99.4, "R@16,IoU=0.5": 98.8},
     "blind": {"interval": [0, 0.475], "R@1,IoU=0.3": 49.3, "R@1,IoU=0.5": 26.8, "mIoU": 30.4},
     "dataset": "charades_sta",
@@ -203,7 +204,7 @@ def test_metrics_table(tmp_path, answer):
     page = Page(written(tmp_path, [answer]))
     assert page.texts("caption") == ["1,234 queries of charades_sta test, protocol vslnet, percent"]
     names = ["Two-stage", "Discounted", "Stage one alone", "Blind constant"]
-    names += ["Blind, best a column", "Whole video", "Oracle"]
+    names += ["Blind, best a column", "Whole video", "Oracle", "Whole clips at best"]
     assert [text for text in page.texts("th") if text in names] == names
     cells = [text for text in page.texts("td") if re.fullmatch(r"[\d.]*", text)]
     assert cells[2:] == [  # the first two are the corner of the heading
@@ -214,9 +215,10 @@ def test_metrics_table(tmp_path, answer):
         *("49.5", "30.7", "", "30.4"),
         *("35.0", "0.4", "", "27.1"),
         *("99.4", "98.8", "", ""),  # the best of all 16
+        *("99.9", "98.9", "", "95.5"),
     ]
     sentences = [text for text in page.texts("td") if text.endswith(".")]
-    assert len(sentences) == 7
+    assert len(sentences) == 8
     assert "best of the 16 candidates" in sentences[6]
     below = [text for text in page.texts("p") if text.strip() and not text.startswith("\n")]
     assert below == [
