@@ -30,26 +30,14 @@ for proposer in span dense set windows; do
         "model.proposer=$proposer"
 done
 
-on_sample sample_parts \
+on_sample sample_stage_two \
     --vary model.num_proposals=4,8,32,64 \
     --vary model.fusion=query_concat,word_frame,none \
-    --vary model.span_feature=mean,ends \
-    --vary model.num_relation_layers=0 \
-    --vary model.refinement_weight=0 \
-    --vary model.score_residual=false \
-    --vary model.score_fusion=1 \
-    --vary model.detach_stage_two=true \
     --vary model.matching_loss=mse,scaled_iou_bce \
     --vary model.matching_weight=1,2,10 \
+    --vary model.refinement_weight=0 \
     --vary model.overlap_weight=0 \
-    --vary model.contrast_weight=0 \
-    --vary model.num_similarities=0 \
-    --vary model.pair_dim=0 \
-    --variant "pair_dim=0 boundary_targets=soft: model.pair_dim=0 model.boundary_targets=soft" \
-    --vary model.proposal_order=probability \
-    --vary model.proposal_nms=null \
-    --vary trainer.ema_decay=0 \
-    --vary trainer.queries_per_video=1
+    --vary model.contrast_weight=0
 
 if [ -n "$planted" ]; then
     for proposer in span dense set windows; do
@@ -57,3 +45,17 @@ if [ -n "$planted" ]; then
             "model.proposer=$proposer"
     done
 fi
+
+on_sample sample_parts \
+    --vary model.span_feature=mean,ends \
+    --vary model.num_relation_layers=0 \
+    --vary model.score_residual=false \
+    --vary model.score_fusion=1 \
+    --vary model.detach_stage_two=true \
+    --vary model.num_similarities=0 \
+    --vary model.pair_dim=0 \
+    --variant "pair_dim=0 boundary_targets=soft: model.pair_dim=0 model.boundary_targets=soft" \
+    --vary model.proposal_order=probability \
+    --vary model.proposal_nms=null \
+    --vary trainer.ema_decay=0 \
+    --vary trainer.queries_per_video=1
