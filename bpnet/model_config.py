@@ -43,7 +43,7 @@ class ModelConfig:
         proposal_order: What the choice is ordered by: ``probability``, or ``expected_iou``: the
             mean overlap with all candidates, weighted with their probabilities.
         proposal_nms: Temporal IoU with a better proposal above which a candidate is passed over, in
-            [0, 1); null: none is.
+            [0, 1), and so is an answer whose boundaries stage two has moved; null: none is.
         mask_pads: Whether padding changes nothing; false: it reaches real places, as in VSLNet's
             PyTorch code, so that an answer depends on its batch: for weights trained there.
         stage_two: Whether candidates are scored by stage two; false: stage one alone, ranked by

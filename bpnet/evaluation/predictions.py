@@ -23,8 +23,8 @@ class Prediction:
     Attributes:
         moments: Stage two's ranking, best first; the score is the matching score, and the
             probability follows from it where the checkpoint is calibrated.
-        stage_one: Stage one's ranking of the same spans; the score is its confidence, see
-            `bpnet.types.Proposals`.
+        stage_one: Stage one's ranking of its spans, before any is moved; the score is its
+            confidence, see `bpnet.types.Proposals`.
         start_probabilities: (T,) float32, for each clip.
         end_probabilities: (T,) float32, of the last clip inside the moment.
         highlight_scores: (T,) float32 in [0, 1]: how well each clip fits the query, by stage one.
@@ -95,6 +95,7 @@ def read_output(
     counts = proposals.mask.sum(dim=1).tolist()
     joint = proposals.logits.exp().cpu().numpy()
     scores = output.scores.float().cpu().numpy()
+    found = (scores >= 0).sum(axis=1)
     order = torch.sort(output.scores.float(), dim=1, descending=True, stable=True).indices
     ranks = order.cpu().numpy()
     boundaries = boundary_probabilities(stage_one.evidence, proposals, stage_one.frames.shape[1])
@@ -104,7 +105,7 @@ def read_output(
     for row, sample in enumerate(samples):
         grid, count = sample.grid, counts[row]
         seconds = grid.to_seconds(spans[row])
-        moments = [_moment(seconds[k], scores[row, k]) for k in ranks[row, :count]]
+        moments = [_moment(seconds[k], scores[row, k]) for k in ranks[row, : found[row]]]
         if calibration is not None:
             moments = _with_probabilities(moments, calibration)
         seconds = grid.to_seconds(proposed[row])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.interaction import Interaction
+from bpnet.models.proposals import without_repeats
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
 from bpnet.models.stage_one import Choice, StageOne, propose
@@ -32,7 +33,7 @@ class BPNetOutput:
         score_logits: Stage two's logits (B, K) for those spans; None: stage one alone.
         scores: What the answers are ranked by (B, K): the matching score, weighted with the
             confidence of stage one where ``score_fusion`` asks for it; of stage one alone that
-            confidence; -1 where there is no proposal.
+            confidence; -1 where there is no proposal, or a moved one lies on a better one.
     """
 
     stage_one: StageOne
@@ -117,7 +118,10 @@ class BPNet(nn.Module):
         scores = torch.sigmoid(logits)
         if self.score_fusion:
             scores = scores * (self.score_fusion * proposals.logits).exp()
-        return BPNetOutput(stage_one, spans, logits, scores.masked_fill(~proposals.mask, -1.0))
+        scores = scores.masked_fill(~proposals.mask, -1.0)
+        if self.stage_two.refiner is not None and self.choice.nms is not None:
+            scores = without_repeats(spans.detach(), scores.detach(), self.choice.nms)
+        return BPNetOutput(stage_one, spans, logits, scores)
 
     def propose(
         self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor

@@ -65,6 +65,24 @@ def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple
     return torch.stack(kept, dim=1), torch.stack(indices, dim=1)
 
 
+def without_repeats(spans: Tensor, scores: Tensor, nms: float) -> Tensor:
+    """Mark what lies on a better one: proposals that stage two moves often meet at one moment.
+
+    Args:
+        spans: (B, K, 2).
+        scores: (B, K), >= 0; -1 where there is nothing.
+        nms: Temporal IoU with a better span that must be exceeded strictly.
+
+    Returns:
+        The scores, -1 where a span repeats a better one.
+    """
+    there = scores.masked_fill(scores < 0, -torch.inf)
+    kept, index = suppress(spans, there, nms, scores.shape[1])
+    # Where no more is left, the index is any.
+    none = torch.full_like(scores, -1.0)
+    return none.scatter_reduce(1, index, kept.clamp(min=-1.0), reduce="amax")
+
+
 def expected_iou(candidates: Proposals) -> Tensor:
     """How well each candidate overlaps the moment, if the candidates' probabilities are right.
 

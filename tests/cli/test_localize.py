@@ -26,7 +26,7 @@ def test_json(bpnet, dataset_root: Path, run_dir: Path) -> None:
     answers = json.loads(out)
     expected = Localizer.from_pretrained(run_dir).open_video(features, "v11").localize(QUERIES)
     assert answers == [[moment.to_dict() for moment in moments] for moments in expected]
-    assert [len(answer) for answer in answers] == [5, 5]
+    assert all(1 <= len(answer) <= 5 for answer in answers)
     assert set(answers[0][0]) == {"start_seconds", "end_seconds", "score", "probability"}
 
 

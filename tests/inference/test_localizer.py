@@ -28,6 +28,7 @@ from bpnet.errors import (
     MissingVideoError,
 )
 from bpnet.evaluation.evaluate import predict
+from bpnet.evaluation.metrics import tiou
 from bpnet.evaluation.predictions import Prediction
 from bpnet_features import ClipGrid, FeatureSpec, FeatureStore, FeatureWriter
 from bpnet_features.extract import GRID_SPEC
@@ -132,16 +133,18 @@ def test_moments_lie_in_the_video_best_first(localizer: Localizer, store: Featur
     video = localizer.open_video(store, "v3")
     assert video.duration_seconds == 6.0
     moments = video.localize(QUERY, top=100)
-    assert len(moments) == 6  # model.num_proposals
+    assert 2 <= len(moments) <= 6  # model.num_proposals, but those that lie on a better one
     assert all(0 <= m.start_seconds < m.end_seconds <= 6.0 for m in moments)
     scores = [moment.score for moment in moments]
     assert scores == sorted(scores, reverse=True)
-    assert len({(m.start_seconds, m.end_seconds) for m in moments}) == 6
+    ends = np.array([(m.start_seconds, m.end_seconds) for m in moments])
+    overlaps = tiou(ends[:, None], ends)
+    assert overlaps[~np.eye(len(ends), dtype=bool)].max() <= 0.7 + 1e-6  # model.proposal_nms
 
 
 def test_top(localizer: Localizer, store: FeatureStore) -> None:
     video = localizer.open_video(store, "v0")
-    assert len(video.localize(QUERY)) == 5
+    assert 2 <= len(video.localize(QUERY)) <= 5
     assert video.localize(QUERY, top=2) == video.localize(QUERY, top=5)[:2]
     assert [len(answer) for answer in video.localize([QUERY] * 3, top=1)] == [1, 1, 1]
     assert video.localize([]) == []

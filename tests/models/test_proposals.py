@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bpnet.models.proposals import NUM_BLOCKS, choose, expected_iou, expected_spans, suppress
+from bpnet.models.proposals import (
+    NUM_BLOCKS,
+    choose,
+    expected_iou,
+    expected_spans,
+    suppress,
+    without_repeats,
+)
 from bpnet.spans import nms, paired_tiou, tiou
 from bpnet.types import Proposals
 
@@ -66,6 +73,17 @@ def test_suppression_of_a_batch_is_that_of_each(
         expected = nms(spans[row], scores[row], threshold)[:count].tolist()
         assert indices[row, : len(expected)].tolist() == expected
         assert (values[row, len(expected) :] == -torch.inf).all()
+
+
+def test_moved_spans_that_meet() -> None:
+    spans = torch.tensor([[[0.0, 4.0], [10.0, 12.0], [0.0, 3.9], [0.0, 2.0], [0.0, 4.0]]])
+    scores = torch.tensor([[0.5, 0.2, 0.9, 0.4, -1.0]])
+    found = without_repeats(spans, scores, 0.7)
+    # The third is the best and takes the first with it; the last was nothing before.
+    assert found.tolist() == [
+        [-1.0, pytest.approx(0.2), pytest.approx(0.9), pytest.approx(0.4), -1]
+    ]
+    assert without_repeats(spans, scores, 0.99).equal(scores)  # 3.9 s of 4 are not so much
 
 
 def test_expected_iou_by_hand() -> None:
