@@ -50,7 +50,11 @@ def choice(path: Path) -> list[str]:
 
 def test_every_group_is_reached() -> None:
     assert len(FILES) >= 11
-    assert {path.parent.as_posix() for path in FILES} == GROUPS | {".", "experiment/paper"}
+    assert {path.parent.as_posix() for path in FILES} == GROUPS | {
+        ".",
+        "experiment/bench",
+        "experiment/paper",
+    }
     assert {path.stem for path in FILES if path.parent == Path()} == {"train", "evaluate"}
 
 
@@ -168,6 +172,11 @@ def test_options_in_folders_are_listed_too() -> None:
             compose("train", f"experiment={wrong}")
     with pytest.raises(ConfigError, match=r"options in 'model': bpnet, bpnet_paper"):
         compose("train", "model=bpnt")
+
+
+def test_only_probabilities_of_all_spans_can_agree() -> None:
+    with pytest.raises(ConfigError, match=r"consistency_weight=1 with model.proposer='dense'"):
+        ModelConfig(proposer="dense", consistency_weight=1.0)
 
 
 def test_every_attribute_is_described() -> None:

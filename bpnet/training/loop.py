@@ -183,7 +183,8 @@ def _train_step(
     """One forward, backward and optimiser step; gives the losses, detached."""
     with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=bf16):
         output = model(batch)
-    losses = bpnet_losses(output, batch, config.model)
+        again = model(batch) if config.model.consistency_weight else None
+    losses = bpnet_losses(output, batch, config.model, again)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)

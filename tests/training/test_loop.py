@@ -186,6 +186,13 @@ def test_a_loss_that_is_not_finite_names_the_step(
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 2
 
 
+def test_every_step_may_answer_twice(dataset_root: Path, tmp_path: Path) -> None:
+    config = tiny_run.config(dataset_root, model__dropout=0.5, model__consistency_weight=1.0)
+    train(config, tmp_path)
+    steps = [line["consistency"] for line in records(tmp_path) if "total" in line]
+    assert steps and min(steps) > 0
+
+
 @pytest.mark.parametrize(
     ("epochs", "steps", "samples", "expected"),
     [
