@@ -26,12 +26,12 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     stage_one = (
         "Stage one alone",
         metrics.get("stage_one"),
-        "Candidates of stage one, ranked by their boundary probabilities only.",
+        "Candidates of stage one as they are, ranked by its own confidence.",
     )
     stage_two = (
         "Two-stage",
         metrics["metrics"],
-        "Candidates of stage one, ranked by the score of stage two.",
+        "Candidates of stage one, ranked by the score of stage two, which may move them.",
     )
     rows: list[tuple[str, Mapping[str, float] | None, str]] = [
         stage_one if one_stage else stage_two,

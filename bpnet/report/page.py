@@ -32,7 +32,7 @@ class ReportAnswer:
         video_id: Id of the video.
         duration_seconds: Length of the video, > 0.
         moments: The answers, best first, at least one; the first five are drawn.
-        proposals: Candidates of stage one with their matching scores, best first.
+        proposals: Candidates as stage two has them, with their matching scores, best first.
         edges_seconds: Edges of the clips (T+1,), ascending.
         start_probabilities: Probability of each clip to be the first of the moment (T,).
         end_probabilities: Probability of each clip to be the last of it (T,).
@@ -123,7 +123,7 @@ def _picture(answer: ReportAnswer) -> str:
     proposals = sorted(answer.proposals, key=lambda one: -one.score)
     if proposals:
         count = f"best {_MAX_PROPOSALS} of {len(proposals)}, " * (len(proposals) > _MAX_PROPOSALS)
-        drawn.append(_lane_name(f"Candidates of stage one ({count}matching score)", top))
+        drawn.append(_lane_name(f"Candidates ({count}matching score)", top))
         top += 18
         for rank, proposal in enumerate(proposals[:_MAX_PROPOSALS]):
             drawn.append(_candidate(answer, proposal, proposals, rank, top))

@@ -197,7 +197,7 @@ def test_many_frames_and_candidates_are_thinned(tmp_path, answer):
     crowded = dataclasses.replace(answer, frames=frames, proposals=proposals)
     page = Page(written(tmp_path, [crowded]))
     assert len(page.find("image")) == len(page.find("rect", "candidate")) == 12
-    assert "Candidates of stage one (best 12 of 16, matching score)" in page.texts("text")
+    assert "Candidates (best 12 of 16, matching score)" in page.texts("text")
 
 
 def test_metrics_table(tmp_path, answer):
