@@ -71,6 +71,8 @@ class ModelConfig:
             twice, with other units dropped, and the two must agree (R-Drop); 0: it answers once.
             For moments that people disagree about; a step takes twice as long.
         matching_weight: Weight of the loss ``matching``.
+        mismatch_weight: Weight of the loss ``mismatch``: each video of a batch is also asked about
+            with a sentence of another one, and the matching scores must be low; 0: it is not.
         refinement_weight: Weight of the loss ``refinement``, of the boundaries that stage two
             moves; 0: it moves none.
         score_fusion: Exponent a in ``score * confidence ** a``, the confidence being that of stage
@@ -115,6 +117,7 @@ class ModelConfig:
     contrast_weight: float = 1.0
     consistency_weight: float = 0.0
     matching_weight: float = 5.0
+    mismatch_weight: float = 1.0
     refinement_weight: float = 1.0
     score_fusion: float = 0.0
 
@@ -155,6 +158,7 @@ class ModelConfig:
             in_range("model.contrast_weight", self.contrast_weight, 0),
             in_range("model.consistency_weight", self.consistency_weight, 0),
             in_range("model.matching_weight", self.matching_weight, 0),
+            in_range("model.mismatch_weight", self.mismatch_weight, 0),
             in_range("model.refinement_weight", self.refinement_weight, 0),
             in_range("model.score_fusion", self.score_fusion, 0),
         ]

@@ -24,7 +24,11 @@ TEMPERATURE = 0.1  # of the cosines in `contrast_loss`
 
 
 def bpnet_losses(
-    output: BPNetOutput, batch: Batch, config: ModelConfig, again: BPNetOutput | None = None
+    output: BPNetOutput,
+    batch: Batch,
+    config: ModelConfig,
+    again: BPNetOutput | None = None,
+    strangers: BPNetOutput | None = None,
 ) -> dict[str, Tensor]:
     """Every loss of BPNet, by name.
 
@@ -34,11 +38,12 @@ def bpnet_losses(
         config: Kinds and weights of the losses.
         again: What it gave to the same batch with other units dropped; every loss is then the mean
             of both, and ``consistency`` is one more.
+        strangers: What it gave to sentences of other videos, for ``mismatch``.
 
     Returns:
         Scalars without their weights: ``boundary``, ``highlight`` and, where there is something to
-        train by it, ``overlap``, ``contrast``, ``matching``, ``refinement`` and ``consistency``;
-        and the weighted sum ``total``.
+        train by it, ``overlap``, ``contrast``, ``matching``, ``refinement``, ``consistency`` and
+        ``mismatch``; and the weighted sum ``total``.
     """
     losses = _losses_of(output, batch, config)
     if again is not None:
@@ -47,6 +52,8 @@ def bpnet_losses(
         one, other = output.stage_one.evidence, again.stage_one.evidence
         assert isinstance(one, BoundaryLogits) and isinstance(other, BoundaryLogits)
         losses["consistency"] = consistency_loss(one.pairs, other.pairs)
+    if strangers is not None and strangers.score_logits is not None:
+        losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
     weighted = [getattr(config, f"{name}_weight") * loss for name, loss in losses.items()]
     return {**losses, "total": sum(weighted[1:], start=weighted[0])}
 
@@ -231,6 +238,20 @@ def matching_loss(
             low, high = scaled_iou
             targets = ((targets - low) / (high - low)).clamp(0, 1)
         per_span = F.binary_cross_entropy_with_logits(score_logits, targets, reduction="none")
+    return per_span.masked_fill(~proposals.mask, 0).sum() / proposals.mask.sum()
+
+
+def mismatch_loss(score_logits: Tensor, proposals: Proposals) -> Tensor:
+    """Binary cross-entropy of scores that ought to be 0: the sentence is about another video.
+
+    Args:
+        score_logits: (B, K).
+        proposals: What is scored.
+
+    Returns:
+        Scalar, mean over the real proposals of the batch.
+    """
+    per_span = F.softplus(score_logits)
     return per_span.masked_fill(~proposals.mask, 0).sum() / proposals.mask.sum()
 
 

@@ -22,6 +22,7 @@ from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
 from bpnet.training.batches import EpochBatches
 from bpnet.training.metrics_log import LossMeans, MetricsLog
+from bpnet.training.mismatches import mismatched
 from bpnet.training.optim import build_optimizer, build_schedule
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.types import Batch
@@ -184,7 +185,11 @@ def _train_step(
     with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=bf16):
         output = model(batch)
         again = model(batch) if config.model.consistency_weight else None
-    losses = bpnet_losses(output, batch, config.model, again)
+        strangers = None
+        if config.model.stage_two and config.model.mismatch_weight:
+            others = mismatched(batch)
+            strangers = None if others is None else model(others)
+    losses = bpnet_losses(output, batch, config.model, again, strangers)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)

@@ -14,6 +14,7 @@ from bpnet.models.losses import (
     highlight_loss,
     highlight_targets,
     matching_loss,
+    mismatch_loss,
 )
 from bpnet.types import Proposals
 
@@ -199,3 +200,11 @@ def test_consistency() -> None:
     assert consistency_loss(one, one).item() == 0
     loss.backward()
     assert one.grad is not None and one.grad.isfinite().all()
+
+
+def test_scores_of_strangers_ought_to_be_zero() -> None:
+    mask = torch.tensor([[True, True], [True, False]])
+    spans = [[[0.0, 1.0], [1.0, 2.0]], [[0.0, 1.0], [0.0, 1.0]]]
+    logits = torch.tensor([[0.0, math.log(2)], [math.log(2), 9.0]])  # scores 1/2, 2/3; 2/3, none
+    loss = mismatch_loss(logits, proposals(spans, mask))
+    assert loss.item() == pytest.approx((LN2 + 2 * LN3) / 3)

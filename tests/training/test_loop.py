@@ -72,6 +72,7 @@ def test_losses_are_logged_by_name(finished: Path) -> None:
         "contrast": 1,
         "matching": 10,
         "refinement": 1,
+        "mismatch": 1,
     }
     names = {*weights, "total"}
     for line in lines:
