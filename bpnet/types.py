@@ -20,7 +20,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from bpnet.errors import AnnotationError
+from bpnet.errors import AnnotationError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -221,6 +221,9 @@ class Proposals:
         logits: (B, K) log of stage one's confidence, in (0, 1]: the probability of the span (of
             ``span``, P_start * P_end), or its expected IoU (``model.proposal_order``).
         mask: (B, K) bool; a short video has fewer than K spans.
+
+    Raises:
+        ConfigError: A pair has none, which happens where no probability is a number.
     """
 
     spans: Tensor
@@ -231,4 +234,8 @@ class Proposals:
         size, num_proposals = self.logits.shape
         assert tuple(self.spans.shape) == (size, num_proposals, 2), tuple(self.spans.shape)
         assert tuple(self.mask.shape) == (size, num_proposals), tuple(self.mask.shape)
-        assert bool(self.mask[:, 0].all())
+        if not bool(self.mask[:, 0].all()):
+            raise ConfigError(
+                "the network's probabilities are not finite: lower optim.lr, or look for extreme "
+                "values in the features; of a training run, the last good state is in its folder"
+            )

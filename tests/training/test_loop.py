@@ -194,6 +194,15 @@ def test_every_step_may_answer_twice(dataset_root: Path, tmp_path: Path) -> None
     assert steps and min(steps) > 0
 
 
+@pytest.mark.parametrize("proposer", ["span", "dense", "set", "windows"])
+def test_a_learning_rate_that_breaks_the_weights(
+    dataset_root: Path, tmp_path: Path, proposer: str
+) -> None:
+    config = tiny_run.config(dataset_root, optim__lr=1e30, model__proposer=proposer)
+    with pytest.raises(ConfigError, match=r"not finite.*lower optim\.lr"):
+        train(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("epochs", "steps", "samples", "expected"),
     [
