@@ -6,6 +6,7 @@ Without stage two, and with the proposer ``span``, it is VSLNet.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,10 @@ class BPNetOutput:
     spans: Tensor
     score_logits: Tensor | None
     scores: Tensor
+
+    def rows(self, which: slice) -> BPNetOutput:
+        """The same of some pairs."""
+        return _rows(self, which)
 
 
 class BPNet(nn.Module):
@@ -148,3 +153,18 @@ class BPNet(nn.Module):
             video.keys,
             query.keys,
         )
+
+
+Output = TypeVar("Output")
+
+
+def _rows(output: Output, which: slice) -> Output:
+    """Some pairs of a dataclass whose tensors, and whose dataclasses' tensors, are (B, ...)."""
+    picked: dict[str, Any] = {}
+    for field in dataclasses.fields(output):  # type: ignore[arg-type]  # a dataclass
+        value = getattr(output, field.name)
+        if isinstance(value, Tensor):
+            picked[field.name] = value[which]
+        elif dataclasses.is_dataclass(value):
+            picked[field.name] = _rows(value, which)
+    return dataclasses.replace(output, **picked)  # type: ignore[type-var]

@@ -28,7 +28,7 @@ class PointPredictions:
         logits: (B, N); their sigmoid is the probability that the point stands for the moment.
         mask: (B, N).
         centres: Where the points lie, in clip positions (B, N).
-        strides: Distance between the points of the same level, in clips (N,).
+        strides: Distance between the points of the same level, in clips (B, N).
     """
 
     spans: Tensor
@@ -85,7 +85,7 @@ class DenseProposer(nn.Module):
             end = torch.minimum(centres + reach[..., 1], lengths)
             spans = torch.stack([start, torch.maximum(end, start)], dim=-1)
             logits = self.foreground(points).squeeze(-1).float()
-            strides = torch.full_like(first, stride)
+            strides = torch.full_like(centres, stride)
             levels.append((spans, logits, mask, centres, strides))
         spans, logits, mask, centres, strides = (
             torch.cat(parts, dim=min(1, parts[0].dim() - 1)) for parts in zip(*levels, strict=True)

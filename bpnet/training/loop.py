@@ -22,7 +22,7 @@ from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
 from bpnet.training.batches import EpochBatches
 from bpnet.training.metrics_log import LossMeans, MetricsLog
-from bpnet.training.mismatches import mismatched
+from bpnet.training.mismatches import with_strangers
 from bpnet.training.optim import build_optimizer, build_schedule
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.types import Batch
@@ -182,13 +182,17 @@ def _train_step(
     bf16: bool,
 ) -> dict[str, Tensor]:
     """One forward, backward and optimiser step; gives the losses, detached."""
+    strangers = None
     with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=bf16):
-        output = model(batch)
-        again = model(batch) if config.model.consistency_weight else None
-        strangers = None
         if config.model.stage_two and config.model.mismatch_weight:
-            others = mismatched(batch)
-            strangers = None if others is None else model(others)
+            output = model(with_strangers(batch))
+            size = len(batch.video_index)
+            if len(output.scores) > size:
+                strangers = output.rows(slice(size, None))
+            output = output.rows(slice(size))
+        else:
+            output = model(batch)
+        again = model(batch) if config.model.consistency_weight else None
     losses = bpnet_losses(output, batch, config.model, again, strangers)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -179,6 +180,29 @@ def test_score_fusion(
     real = proposals.mask
     torch.testing.assert_close(out.scores[real], expected[real])
     assert (out.scores[~real] == -1).all()
+
+
+@pytest.mark.parametrize("proposer", ["span", "dense", "set", "windows"])
+def test_some_rows_are_those_of_the_pairs_alone(
+    make_model: MakeModel, make_batch: Callable[..., Batch], proposer: str
+) -> None:
+    model, config = make_model(proposer=proposer, refinement_weight=1.0, num_similarities=2)
+    batch = make_batch()
+    size = len(batch.video_index)
+    twice = torch.arange(size).repeat(2)
+    moved = {
+        field.name: value[twice]
+        for field in dataclasses.fields(batch)
+        if field.name != "video" and isinstance(value := getattr(batch, field.name), torch.Tensor)
+    }
+    with torch.no_grad():
+        alone = model(batch)
+        both = model(dataclasses.replace(batch, **moved))
+    for rows in (slice(size), slice(size, None)):
+        found = both.rows(rows)
+        torch.testing.assert_close(found.scores, alone.scores)
+        losses = bpnet_losses(found, batch, config), bpnet_losses(alone, batch, config)
+        torch.testing.assert_close(losses[0], losses[1])
 
 
 def test_video_is_encoded_apart_from_the_query(

@@ -26,7 +26,7 @@ def points(num_clips: int, levels: int = 2) -> PointPredictions:
     count = middle.shape[1]
     spans = torch.tensor([0.0, 4.0]).expand(1, count, 2)
     mask = torch.ones(1, count, dtype=torch.bool)
-    return PointPredictions(spans, torch.zeros(1, count), mask, middle, torch.cat(strides))
+    return PointPredictions(spans, torch.zeros(1, count), mask, middle, torch.cat(strides)[None])
 
 
 def test_points_near_the_middle_stand_for_the_target() -> None:

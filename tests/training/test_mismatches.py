@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from bpnet.data.collate import collate
-from bpnet.training.mismatches import mismatched
+from bpnet.training.mismatches import with_strangers
 from bpnet.types import Annotation, Batch, Sample
 from bpnet_features import ClipGrid
 
@@ -38,17 +37,18 @@ def pairs(batch: Batch) -> list[tuple[str, int, str, int]]:
 
 def test_each_video_once_with_the_first_sentence_of_the_next() -> None:
     batch = batch_about("a", "a", "b", "c", "c")
-    found = mismatched(batch)
-    assert found is not None and found.target_spans is None
-    assert pairs(found) == [("a", 4, "b", 4), ("b", 2, "c", 5), ("c", 3, "a", 2)]
-    assert torch.equal(found.query_mask, torch.ones(3, 2, dtype=torch.bool))
+    found = with_strangers(batch)
+    assert found.target_spans is found.target_cells is None
+    assert found.video is batch.video
+    assert pairs(found)[:5] == pairs(batch)
+    assert pairs(found)[5:] == [("a", 4, "b", 4), ("b", 2, "c", 5), ("c", 3, "a", 2)]
 
 
 def test_a_video_is_never_its_own_stranger() -> None:
-    found = mismatched(batch_about("a", "b", "a"))
-    assert found is not None
-    assert pairs(found) == [("a", 4, "b", 3), ("b", 2, "a", 4), ("a", 4, "b", 3)]
+    found = pairs(with_strangers(batch_about("a", "b", "a")))
+    assert found[3:] == [("a", 4, "b", 3), ("b", 2, "a", 4), ("a", 4, "b", 3)]
 
 
 def test_one_video_has_no_strangers() -> None:
-    assert mismatched(batch_about("a", "a")) is None
+    batch = batch_about("a", "a")
+    assert pairs(with_strangers(batch)) == pairs(batch)
