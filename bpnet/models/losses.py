@@ -27,7 +27,6 @@ def bpnet_losses(
     output: BPNetOutput,
     batch: Batch,
     config: ModelConfig,
-    again: BPNetOutput | None = None,
     strangers: BPNetOutput | None = None,
 ) -> dict[str, Tensor]:
     """Every loss of BPNet, by name.
@@ -36,29 +35,13 @@ def bpnet_losses(
         output: What the model gave.
         batch: The pairs, with targets.
         config: Kinds and weights of the losses.
-        again: What it gave to the same batch with other units dropped; every loss is then the mean
-            of both, and ``consistency`` is one more.
         strangers: What it gave to sentences of other videos, for ``mismatch``.
 
     Returns:
         Scalars without their weights: ``boundary``, ``highlight`` and, where there is something to
-        train by it, ``overlap``, ``contrast``, ``matching``, ``refinement``, ``consistency`` and
-        ``mismatch``; and the weighted sum ``total``.
+        train by it, ``overlap``, ``contrast``, ``matching``, ``refinement`` and ``mismatch``; and
+        the weighted sum ``total``.
     """
-    losses = _losses_of(output, batch, config)
-    if again is not None:
-        others = _losses_of(again, batch, config)
-        losses = {name: (loss + others[name]) / 2 for name, loss in losses.items()}
-        one, other = output.stage_one.evidence, again.stage_one.evidence
-        assert isinstance(one, BoundaryLogits) and isinstance(other, BoundaryLogits)
-        losses["consistency"] = consistency_loss(one.pairs, other.pairs)
-    if strangers is not None and strangers.score_logits is not None:
-        losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
-    weighted = [getattr(config, f"{name}_weight") * loss for name, loss in losses.items()]
-    return {**losses, "total": sum(weighted[1:], start=weighted[0])}
-
-
-def _losses_of(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict[str, Tensor]:
     assert batch.target_cells is not None and batch.target_spans is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
     losses = {
@@ -88,7 +71,10 @@ def _losses_of(output: BPNetOutput, batch: Batch, config: ModelConfig) -> dict[s
         losses["contrast"] = contrast_loss(
             stage_one.clip_keys, stage_one.query_keys, batch.target_spans, batch.video_index
         )
-    return losses
+    if strangers is not None and strangers.score_logits is not None:
+        losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
+    weighted = [getattr(config, f"{name}_weight") * loss for name, loss in losses.items()]
+    return {**losses, "total": sum(weighted[1:], start=weighted[0])}
 
 
 def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Tensor:
@@ -322,19 +308,3 @@ def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
     per_span = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     real = pairs > -torch.inf
     return per_span.masked_fill(~real, 0).sum() / real.sum()
-
-
-def consistency_loss(one: Tensor, other: Tensor) -> Tensor:
-    """How far two answers are apart: Kullback-Leibler divergence, mean of both ways (R-Drop).
-
-    Args:
-        one: Log-probability of each first and last clip (B, T, T), -inf where there is no span.
-        other: The same, with other units dropped.
-
-    Returns:
-        Scalar, mean over the batch.
-    """
-    real = one > -torch.inf
-    one, other = one.masked_fill(~real, 0), other.masked_fill(~real, 0)
-    apart = (one.exp() - other.exp()) * (one - other)  # 0 where there is no span
-    return apart.sum() / (2 * len(one))

@@ -192,8 +192,7 @@ def _train_step(
             output = output.rows(slice(size))
         else:
             output = model(batch)
-        again = model(batch) if config.model.consistency_weight else None
-    losses = bpnet_losses(output, batch, config.model, again, strangers)
+    losses = bpnet_losses(output, batch, config.model, strangers)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)

@@ -99,20 +99,6 @@ def test_total_is_the_weighted_sum(make_model: MakeModel, make_batch: Callable[.
     torch.testing.assert_close(losses["total"], expected)
 
 
-def test_answering_twice(make_model: MakeModel, make_batch: Callable[..., Batch]) -> None:
-    model, config = make_model(pair_dim=4, dropout=0.5, consistency_weight=2.0)
-    batch = make_batch()
-    with torch.no_grad():
-        one, other = model.train()(batch), model(batch)
-        losses = bpnet_losses(one, batch, config, other)
-        apart = [bpnet_losses(answer, batch, config) for answer in (one, other)]
-        same = bpnet_losses(one, batch, config, one)
-    assert set(losses) == {*apart[0], "consistency"}
-    assert losses["consistency"] > 0 == same["consistency"]
-    mean = (apart[0]["total"] + apart[1]["total"]) / 2
-    torch.testing.assert_close(losses["total"], mean + 2 * losses["consistency"])
-
-
 def test_stage_one_alone(make_model: MakeModel, make_batch: Callable[..., Batch]) -> None:
     model, config = make_model(stage_two=False)
     assert model.stage_two is None

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bpnet.models.losses import (
     boundary_loss,
-    consistency_loss,
     highlight_loss,
     highlight_targets,
     matching_loss,
@@ -187,19 +186,6 @@ def test_matching_leaves_missing_proposals_out(kind: str) -> None:
         for row, k in ((0, 0), (0, 1), (1, 0))
     ]
     assert loss.item() == pytest.approx(sum(parts) / 3)
-
-
-def test_consistency() -> None:
-    # Three spans of two clips; in the second video one clip, which has one span.
-    one = torch.tensor([[[0.5, 0.25], [0.0, 0.25]], [[1.0, 0.0], [0.0, 0.0]]]).log()
-    other = torch.tensor([[[0.25, 0.5], [0.0, 0.25]], [[1.0, 0.0], [0.0, 0.0]]]).log()
-    one.requires_grad_()
-    loss = consistency_loss(one, other)
-    # (KL(one | other) + KL(other | one)) / 2 = (1/4 ln 2 + 1/4 ln 2) / 2, and 0 of the second.
-    assert loss.item() == pytest.approx(LN2 / 4 / 2)
-    assert consistency_loss(one, one).item() == 0
-    loss.backward()
-    assert one.grad is not None and one.grad.isfinite().all()
 
 
 def test_scores_of_strangers_ought_to_be_zero() -> None:

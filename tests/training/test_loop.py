@@ -71,7 +71,7 @@ def test_losses_are_logged_by_name(finished: Path) -> None:
         "overlap": 5,
         "contrast": 1,
         "matching": 10,
-        "refinement": 1,
+        "refinement": 5,
         "mismatch": 1,
     }
     names = {*weights, "total"}
@@ -185,13 +185,6 @@ def test_a_loss_that_is_not_finite_names_the_step(
     with pytest.raises(ConfigError, match=r"step 3: loss is not finite .*matching.*optim\.lr"):
         train(tiny_run.config(dataset_root), tmp_path)
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 2
-
-
-def test_every_step_may_answer_twice(dataset_root: Path, tmp_path: Path) -> None:
-    config = tiny_run.config(dataset_root, model__dropout=0.5, model__consistency_weight=1.0)
-    train(config, tmp_path)
-    steps = [line["consistency"] for line in records(tmp_path) if "total" in line]
-    assert steps and min(steps) > 0
 
 
 @pytest.mark.parametrize("proposer", ["span", "dense", "set", "windows"])
