@@ -22,6 +22,8 @@ from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
 from bpnet.types import Batch
 
+Output = TypeVar("Output")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BPNetOutput:
@@ -153,9 +155,6 @@ class BPNet(nn.Module):
             video.keys,
             query.keys,
         )
-
-
-Output = TypeVar("Output")
 
 
 def _rows(output: Output, which: slice) -> Output:
