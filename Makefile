@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@if [ -d .git ] && ! git config core.hooksPath >/dev/null; then $(BIN)/pre-commit install >/dev/null; fi
 	touch $@
 
-demo: setup $(DEMO)/sample/features.h5 ## render videos, train, evaluate and answer: two minutes after setup
+demo: setup $(DEMO)/sample/features.h5 ## render videos, train, evaluate and answer: a few minutes after setup
 	$(BIN)/bpnet train experiment=demo data.root=$(DEMO)/sample run_dir=$(DEMO)/train resume=auto
 	$(BIN)/bpnet evaluate checkpoint=$(DEMO)/train split=test out=$(DEMO) report=5 videos=$(DEMO)/sample/videos
 	@echo "open $(DEMO)/report.html"
