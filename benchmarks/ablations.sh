@@ -35,7 +35,8 @@ on_sample sample_stage_two \
     --vary model.fusion=query_concat,word_frame,none \
     --vary model.matching_loss=mse,scaled_iou_bce \
     --vary model.matching_weight=1,2,10 \
-    --vary model.refinement_weight=0 \
+    --vary model.refinement_weight=0,1 \
+    --vary model.mismatch_weight=0 \
     --vary model.overlap_weight=0 \
     --vary model.contrast_weight=0
 
@@ -50,7 +51,7 @@ on_sample sample_parts \
     --vary model.span_feature=mean,ends \
     --vary model.num_relation_layers=0 \
     --vary model.score_residual=false \
-    --vary model.score_fusion=1 \
+    --vary model.score_fusion=0 \
     --vary model.detach_stage_two=true \
     --vary model.num_similarities=0 \
     --vary model.pair_dim=0 \
