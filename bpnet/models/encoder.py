@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bpnet.errors import AnnotationError
+from bpnet.models.dropout import Dropout
 from bpnet.models.feature_encoder import FeatureEncoder
 from bpnet.models.layers import CharacterEmbedding, WordEmbedding
 from bpnet.models.similarity import Similarity
@@ -66,7 +67,7 @@ class Encoder(nn.Module):
         self.video_projection = nn.Linear(feature_dim, hidden_dim)
         self.encoder = encoder
         self.similarity = similarity
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def encode_video(self, video: Tensor, video_mask: Tensor) -> Encoded:
         """Encode clips; does not depend on a query, so it is kept for an opened video.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bpnet.models.layers import init_table
+from bpnet.models.depthwise import DepthwiseConv
+from bpnet.models.dropout import Dropout, dropout
+from bpnet.models.layers import init_table, masked_softmax
 from bpnet.models.places import NUM_WAVES, place_waves
 
 
@@ -23,23 +27,14 @@ class ConvBlock(nn.Module):
     def __init__(self, dim: int, kernel_size: int, dropout: float, dilation: int = 1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.depthwise = nn.Conv1d(
-            dim,
-            dim,
-            kernel_size,
-            padding=kernel_size // 2 * dilation,
-            dilation=dilation,
-            groups=dim,
-            bias=False,
-        )
+        self.depthwise = DepthwiseConv(dim, kernel_size, dilation)
         self.pointwise = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) with mask (B, N) to the same shape."""
         y = self.norm(x) * mask[..., None]
-        y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)  # (B, D, N) for Conv1d
-        out: Tensor = x + self.dropout(F.relu(self.pointwise(y)))
+        out: Tensor = x + self.dropout(F.relu(self.pointwise(self.depthwise(y))))
         return out
 
 
@@ -73,13 +68,13 @@ class SelfAttention(nn.Module):
         local = self.window is not None and x.shape[1] > self.window
         if local:
             query, key, value, seen = _neighbourhoods(query, key, value, mask, self.window or 0)
-        y = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=seen,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        share = self.dropout if self.training else 0.0
+        y: Tensor
+        if share and x.device.type == "cpu":  # torch's has no fused kernel there, but slow masks
+            scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+            y = dropout(masked_softmax(scores, seen), share) @ value
+        else:
+            y = F.scaled_dot_product_attention(query, key, value, seen, dropout_p=share)
         if local:
             y = y.flatten(2, 3)[:, :, : x.shape[1]]
         return y.transpose(1, 2).flatten(2)
@@ -152,7 +147,7 @@ class FeatureEncoder(nn.Module):
         self.attention = SelfAttention(dim, num_heads, dropout, window)
         self.linear_norm = nn.LayerNorm(dim, eps=1e-6)
         self.linear = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Encode a padded sequence.

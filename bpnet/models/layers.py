@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bpnet.models.dropout import Dropout
+
 NEGATIVE = -1e30  # VSLNet's mask value; finite, so that a masked softmax has no NaN gradient
 
 
@@ -60,8 +62,9 @@ class WordEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors (..., D) of word ids (...)."""
-        padding = torch.zeros_like(self.unknown)
-        return F.embedding(ids, torch.cat([padding, self.unknown, self.words]))
+        words = F.embedding((ids - 2).clamp(min=0), self.words)
+        vectors = torch.where((ids == 1)[..., None], self.unknown[0], words)
+        return vectors * (ids != 0)[..., None]
 
 
 class CharacterEmbedding(nn.Module):
@@ -91,7 +94,7 @@ class CharacterEmbedding(nn.Module):
         self.table = nn.Embedding(num_characters, dim, padding_idx=0)
         init_table(self.table.weight.data, embedding_init)
         self.table.weight.data[0].zero_()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.convs = nn.ModuleList(
             nn.Conv1d(dim, filters, kernel_size=width) for width, filters in self.WIDTHS
         )
@@ -105,9 +108,9 @@ class CharacterEmbedding(nn.Module):
         Returns:
             (B, L, 100); zero for a padded word where ``mask_pads``.
         """
-        size, length, _ = char_ids.shape
-        ids = char_ids.flatten(0, 1)
-        letters = self.dropout(self.table(ids)).transpose(1, 2)  # (B L, dim, W) for Conv1d
+        # Words come again and again, and padding most of all: each is read once.
+        ids, row = torch.unique(char_ids.flatten(0, 1), dim=0, return_inverse=True)
+        letters = self.dropout(self.table(ids)).transpose(1, 2)  # (words, dim, W) for Conv1d
         num_letters = (ids != 0).sum(dim=1)
         parts = []
         for conv, (width, _) in zip(self.convs, self.WIDTHS, strict=True):
@@ -121,7 +124,7 @@ class CharacterEmbedding(nn.Module):
             if not self.mask_pads:
                 real = torch.ones_like(real)
             parts.append(found.masked_fill(~real[:, None], 0).amax(dim=-1))
-        return torch.cat(parts, dim=-1).view(size, length, self.OUT_DIM)
+        return torch.cat(parts, dim=-1)[row].view(*char_ids.shape[:2], self.OUT_DIM)
 
 
 class VideoQueryAttention(nn.Module):
@@ -139,7 +142,7 @@ class VideoQueryAttention(nn.Module):
         self.product_weight = nn.Parameter(torch.empty(1, 1, dim))
         for weight in (self.video_weight, self.query_weight, self.product_weight):
             nn.init.xavier_uniform_(weight)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(4 * dim, dim)
 
     def forward(

@@ -28,7 +28,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=config.lr)
+    return AdamW(groups, lr=config.lr, fused=True)
 
 
 def build_schedule(optimizer: AdamW, config: OptimConfig, total_steps: int) -> LambdaLR:
