@@ -54,6 +54,8 @@ def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple
         Confidences (B, count), best first, -inf where no more is left; and their indices.
     """
     left = confidence.clone()
+    # Starts beside starts and ends beside ends: all of them are read once for each that is kept.
+    spans = spans.transpose(1, 2).contiguous().transpose(1, 2)
     kept, indices = [], []
     for _ in range(count):
         best, index = left.max(dim=1)
