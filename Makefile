@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+# A process a core, each with one thread: the tests are many and small.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -28,10 +30,10 @@ $(DEMO)/sample/features.h5: | setup
 	$(BIN)/bpnet features sample $(DEMO)/sample
 
 test: setup ## the default tests
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: setup ## the slow tests
-	$(BIN)/python -m pytest -q -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 check: setup ## format, lint, types, import rules, docstrings
 	$(BIN)/ruff format --check .
