@@ -37,6 +37,6 @@ def dropout(x: Tensor, share: float) -> Tensor:
         return F.dropout(x, share)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     drawn = words.view(torch.int16)[: x.numel()].view(x.shape)  # each of LEVELS equally often
-    dropped = round(share * LEVELS)
+    dropped = min(round(share * LEVELS), LEVELS - 1)
     kept = (drawn >= dropped - LEVELS // 2).to(x.dtype)
     return x * kept.mul_(LEVELS / (LEVELS - dropped))

@@ -62,6 +62,8 @@ class WordEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors (..., D) of word ids (...)."""
+        if not len(self.words):  # none is frequent enough to be known
+            return (ids == 1)[..., None] * self.unknown[0]
         words = F.embedding((ids - 2).clamp(min=0), self.words)
         vectors = torch.where((ids == 1)[..., None], self.unknown[0], words)
         return vectors * (ids != 0)[..., None]

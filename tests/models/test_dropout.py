@@ -49,6 +49,12 @@ def test_nothing_is_dropped(layer: Dropout) -> None:
     assert layer(x) is x
 
 
+def test_a_share_of_nearly_all() -> None:
+    torch.manual_seed(0)
+    y = dropout(torch.ones(100), 1 - 1e-9)
+    assert torch.isfinite(y).all() and (y == 0).float().mean() > 0.9
+
+
 def test_types_and_odd_shapes() -> None:
     for shape in ((), (0, 3), (5,), (2, 1, 3)):
         x = torch.ones(shape, dtype=torch.bfloat16)

@@ -70,6 +70,13 @@ def test_word_embedding_rows() -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
+def test_word_embedding_that_knows_no_word(frozen: bool) -> None:
+    words = WordEmbedding(2, 3, frozen)
+    vectors = words(torch.tensor([[0, 1]]))
+    assert vectors[0, 0].tolist() == [0, 0, 0] and torch.equal(vectors[0, 1], words.unknown[0])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
 def test_word_embedding_trains_what_it_may(frozen: bool) -> None:
     words = WordEmbedding(5, 3, frozen)
     before = words(torch.arange(5)).detach()
