@@ -34,7 +34,7 @@ SETTINGS = {
     "model.num_conv_layers": 1,
     "model.word_dim": 12,
     "model.char_dim": 4,
-    "model.num_proposals": 6,
+    "model.num_proposals": 12,
     "model.boundary_weight": 2.0,
     "model.highlight_weight": 3.0,
     "model.matching_weight": 10.0,
