@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bpnet.models.encoder import Encoded
 from bpnet.models.feature_encoder import ConvBlock
-from bpnet.models.layers import NEGATIVE, QueryPool, VideoQueryAttention
+from bpnet.models.layers import QueryPool, VideoQueryAttention, negative
 from bpnet.models.similarity import similarities
 
 
@@ -79,7 +79,8 @@ class Interaction(nn.Module):
         if video.keys is not None and query.keys is not None:
             joined.append(similarities(video.keys, query.keys))
         frames = self.query_concat(torch.cat(joined, dim=-1))
-        highlight = self.highlight(frames).squeeze(-1).masked_fill(~video_mask, NEGATIVE)
+        highlight = self.highlight(frames).squeeze(-1)
+        highlight = highlight.masked_fill(~video_mask, negative(highlight.dtype))
         frames = frames * torch.sigmoid(highlight)[..., None] * video_mask[..., None]
         for block in self.context:
             frames = block(frames, video_mask)

@@ -17,6 +17,11 @@ from bpnet.models.dropout import Dropout
 NEGATIVE = -1e30  # VSLNet's mask value; finite, so that a masked softmax has no NaN gradient
 
 
+def negative(dtype: torch.dtype) -> float:
+    """The mask value of a type: float16 cannot hold `NEGATIVE`, and takes its own least number."""
+    return max(NEGATIVE, torch.finfo(dtype).min)
+
+
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     """Softmax over real places.
 
@@ -28,7 +33,7 @@ def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     Returns:
         Weights of the same shape, 0 at padded places.
     """
-    return torch.softmax(logits.masked_fill(~mask, NEGATIVE), dim=dim)
+    return torch.softmax(logits.masked_fill(~mask, negative(logits.dtype)), dim=dim)
 
 
 def init_table(table: Tensor, scheme: str) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bpnet.models.layers import NEGATIVE
+from bpnet.models.layers import masked_softmax, negative
 from bpnet.spans import paired_tiou
 from bpnet.types import Proposals
 
@@ -38,7 +38,7 @@ def choose(candidates: Proposals, num_proposals: int, nms: float | None) -> Prop
         mask = logits > -torch.inf
         index = torch.where(mask, index, index[:, :1])
         spans = candidates.spans.gather(1, index[..., None].expand(-1, -1, 2))
-    return Proposals(spans, logits.masked_fill(~mask, NEGATIVE), mask)
+    return Proposals(spans, logits.masked_fill(~mask, negative(logits.dtype)), mask)
 
 
 def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def expected_iou(candidates: Proposals) -> Tensor:
     Returns:
         Expected temporal IoU (B, N) in [0, 1].
     """
-    weights = torch.softmax(candidates.logits.masked_fill(~candidates.mask, NEGATIVE), dim=1)
+    weights = masked_softmax(candidates.logits, candidates.mask)
     overlaps = paired_tiou(candidates.spans[:, :, None], candidates.spans[:, None])  # (B, N, N)
     return (overlaps @ weights[..., None]).squeeze(-1)
 
@@ -139,7 +139,8 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         mask = best > -torch.inf
         weights = weights / weights.sum(dim=1, keepdim=True)
         expected = weights @ _block_overlaps(pairs.device).to(weights.dtype)
-        logits = expected.clamp(min=1e-6).log().masked_fill(~mask, NEGATIVE)
+        logits = expected.clamp(min=1e-6).log()
+        logits = logits.masked_fill(~mask, negative(logits.dtype))
         # What is not there still has to be a span.
         spans = torch.where(mask[..., None], spans, spans.new_tensor([0.0, 1.0]))
     return Proposals(spans, logits, mask)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bpnet.models.dense_proposer import PointPredictions
-from bpnet.models.layers import NEGATIVE
+from bpnet.models.layers import NEGATIVE, negative
 from bpnet.models.proposals import choose, expected_iou, expected_spans
 from bpnet.models.set_proposer import SlotPredictions
 from bpnet.models.span_proposer import BoundaryLogits, top_spans
@@ -85,7 +85,8 @@ def propose(evidence: Evidence, video_mask: Tensor, choice: Choice) -> Proposals
     if choice.order == "expected_iou":
         found = choose(found, MOST, None)
         expected = expected_iou(found).clamp(min=1e-6).log()
-        found = dataclasses.replace(found, logits=expected.masked_fill(~found.mask, NEGATIVE))
+        least = negative(expected.dtype)
+        found = dataclasses.replace(found, logits=expected.masked_fill(~found.mask, least))
     return choose(found, choice.num_proposals, choice.nms)
 
 

@@ -202,3 +202,20 @@ def test_video_is_encoded_apart_from_the_query(
         batch.video.fill_(float("nan"))  # not read again
         parts = model.localize(video, batch)
     assert torch.equal(whole.scores, parts.scores)
+
+
+@pytest.mark.parametrize("proposer", ["span", "dense", "set", "windows"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_answers_as_full(
+    make_model: MakeModel, make_batch: Callable[..., Batch], dtype: torch.dtype, proposer: str
+) -> None:
+    """Masked places must not overflow float16; the scores differ by its rounding only."""
+    model, config = make_model(dropout=0.0, proposer=proposer)
+    batch = make_batch()
+    with torch.autocast("cpu", dtype):
+        out = model.train()(batch)
+    full = bpnet_losses(model(batch), batch, config)
+    half = bpnet_losses(out, batch, config)
+    assert half.keys() == full.keys()
+    for name, loss in half.items():
+        assert loss.item() == pytest.approx(full[name].item(), rel=0.1, abs=0.02), name
