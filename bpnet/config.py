@@ -168,7 +168,10 @@ class TrainerConfig:
     Attributes:
         max_epochs: Passes over the training part.
         max_steps: Optimiser steps; null: as the epochs give. The smaller of the two ends training.
-        batch_size: Query-video pairs B a step.
+        batch_size: Query-video pairs B a batch, of all processes together.
+        accumulate: Batches an optimiser step, which learns from their mean loss. Steps, the
+            schedule and the log count optimiser steps; the last step of an epoch takes the batches
+            that are left.
         queries_per_video: Pairs about one video that stand side by side in a batch, where the video
             is then read and encoded once for them; 1: all pairs are shuffled.
         ema_decay: Decay of the moving average of the weights, which is then what is validated and
@@ -177,18 +180,22 @@ class TrainerConfig:
         eval_batch_size: Pairs a step in validation; changes no number.
         num_workers: Processes that load data; 0: the training process itself.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bfloat16 autocast on CUDA), ``fp32`` or ``bf16``.
+        precision: ``auto`` (bfloat16 autocast on CUDA), ``fp32``, ``bf16``, or ``fp16`` (float16
+            autocast with scaled losses, on CUDA only).
         validate_every: Epochs between validations; the last step is always validated.
         save_every_steps: Steps between savings of the training state.
         select_by: Metric on the validation part by which the best checkpoint is chosen.
         tensorboard: Whether the metrics also go to TensorBoard (extra ``tensorboard``).
         calibrate: Whether, at the end, two more passes over the validation part fit what turns the
             best checkpoint's scores into probabilities (``bpnet.evaluation.calibration``).
+        profile: Whether some steps after a warm-up are traced: ``profile.json.gz`` for a browser,
+            ``profile.md`` to read. It changes no number.
     """
 
     max_epochs: int = 100
     max_steps: int | None = None
     batch_size: int = 16
+    accumulate: int = 1
     queries_per_video: int = 4
     ema_decay: float = 0.998
     eval_batch_size: int = 64
@@ -200,6 +207,7 @@ class TrainerConfig:
     select_by: str = "mIoU"
     tensorboard: bool = False
     calibrate: bool = True
+    profile: bool = False
 
     def __post_init__(self) -> None:
         raise_faults(
@@ -209,13 +217,14 @@ class TrainerConfig:
                 if self.max_steps != 0
                 else "trainer.max_steps=0: expected an integer >= 1, or null",
                 in_range("trainer.batch_size", self.batch_size, 1),
+                in_range("trainer.accumulate", self.accumulate, 1),
                 in_range("trainer.queries_per_video", self.queries_per_video, 1),
                 in_range("trainer.ema_decay", self.ema_decay, 0, 0.99999),
                 in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
                 in_range("trainer.num_workers", self.num_workers, 0),
                 in_range("trainer.validate_every", self.validate_every, 1),
                 in_range("trainer.save_every_steps", self.save_every_steps, 1),
-                one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16")),
+                one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16", "fp16")),
                 one_of(
                     "trainer.select_by",
                     self.select_by,

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpnet.cli.hydra_app import run
+from bpnet.cli.several import run_in_all
 from bpnet.config import EvaluateConfig
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.evaluation.compared import compared_rows
+from bpnet.ranks import Ranks
 from bpnet.settings import from_dict
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> None:
     """Evaluate as the overrides say; see ``bpnet evaluate --help``."""
-    run("evaluate", arguments, _check, _evaluate)
+    run_in_all("evaluate", arguments, _check, _evaluate)
 
 
 def _check(values: dict[str, Any], run_dir: Path) -> None:
@@ -62,19 +63,21 @@ def _rows(values: dict[str, Any]) -> dict[str, list[EvaluateConfig]] | None:
     }
 
 
-def _evaluate(values: dict[str, Any], run_dir: Path) -> None:
+def _evaluate(values: dict[str, Any], run_dir: Path, ranks: Ranks) -> None:
     rows = _rows(values)
     if rows is None:
-        _evaluate_one(from_dict(EvaluateConfig, values))
+        _evaluate_one(from_dict(EvaluateConfig, values), ranks)
     else:
-        _compare(rows, values["out"])
+        _compare(rows, values["out"], ranks)
 
 
-def _evaluate_one(config: EvaluateConfig) -> None:
+def _evaluate_one(config: EvaluateConfig, ranks: Ranks) -> None:
     from bpnet.evaluation.evaluate import evaluate, output_folder
     from bpnet.evaluation.table import format_table
 
-    results, predictions = evaluate(config)
+    results, predictions = evaluate(config, ranks)
+    if not ranks.first:
+        return
     out = output_folder(config)
     if config.report:
         from bpnet.report import spread, write_evaluation_report
@@ -86,11 +89,14 @@ def _evaluate_one(config: EvaluateConfig) -> None:
     print(f"written to {out}")
 
 
-def _compare(rows: dict[str, list[EvaluateConfig]], out: str | None) -> None:
+def _compare(rows: dict[str, list[EvaluateConfig]], out: str | None, ranks: Ranks) -> None:
     from bpnet.evaluation.compare import COMPARISON, compare
     from bpnet.evaluation.comparison_table import format_comparison
 
-    print(format_comparison(compare(rows)))
+    results = compare(rows, ranks)
+    if not ranks.first:
+        return
+    print(format_comparison(results))
     if out is None:
         print(f"nothing written: out=FOLDER keeps these numbers as {COMPARISON}")
     else:

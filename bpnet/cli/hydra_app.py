@@ -25,6 +25,9 @@ _HYDRA_FLAGS = re.compile(
     r"|config-dir|config-path|config-name)(=|$)"
 )
 
+# With these it only prints.
+_SHOWS = re.compile(r"-(h|c|i|sc)$|--(help|hydra-help|cfg|info|shell-completion|version)(=|$)")
+
 # Groups of which the path may be given alone: `data.features=FILE`.
 _PATH_ALONE = re.compile(r"(\+{0,2}data\.(?:query_)?features)=(?!\{|null$)")
 
@@ -72,6 +75,16 @@ def run(config_name: str, arguments: list[str], check: Task, task: Task) -> None
     # Hydra's parser takes overrides in one piece only: `seed=1,2 --multirun optim.lr=1,2` fails.
     sys.argv = [program, *sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))]
     hydra.main(config_path=path, config_name=config_name, **_version())(main)()
+
+
+def only_shows(arguments: list[str]) -> bool:
+    """Whether a command line asks to be told something, and runs nothing."""
+    return any(_SHOWS.match(argument) for argument in arguments)
+
+
+def sweeps(arguments: list[str]) -> bool:
+    """Whether a command line asks for several runs."""
+    return any(argument in ("-m", "--multirun") for argument in arguments)
 
 
 def fail(error: BPNetError) -> None:

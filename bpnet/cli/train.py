@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bpnet.cli.hydra_app import run
+from bpnet.cli.several import run_in_all
 from bpnet.config import DataConfig, TrainConfig
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.ranks import Ranks
 from bpnet.settings import from_dict
 
 RESOLVED = "config.yaml"
@@ -16,7 +17,7 @@ RESOLVED = "config.yaml"
 
 def main(arguments: list[str]) -> None:
     """Train as the overrides say; see ``bpnet train --help``."""
-    run("train", arguments, _check, _train)
+    run_in_all("train", arguments, _check, _train)
 
 
 def _check(values: dict[str, Any], run_dir: Path) -> None:
@@ -46,7 +47,7 @@ def _check_data_files(data: DataConfig) -> None:
             raise ConfigError(f"data.vectors={vectors!r}: no such file")
 
 
-def _train(values: dict[str, Any], run_dir: Path) -> None:
+def _train(values: dict[str, Any], run_dir: Path, ranks: Ranks) -> None:
     import json
 
     from omegaconf import OmegaConf
@@ -54,9 +55,11 @@ def _train(values: dict[str, Any], run_dir: Path) -> None:
     from bpnet.training.run import train
 
     config = from_dict(TrainConfig, values)
-    OmegaConf.save(OmegaConf.create(values), run_dir / RESOLVED)
-    metrics = train(config, run_dir)
-    print(json.dumps({"run_dir": str(run_dir), "validation": metrics}))
+    if ranks.first:
+        OmegaConf.save(OmegaConf.create(values), run_dir / RESOLVED)
+    metrics = train(config, run_dir, ranks)
+    if ranks.first:
+        print(json.dumps({"run_dir": str(run_dir), "validation": metrics}))
 
 
 if __name__ == "__main__":

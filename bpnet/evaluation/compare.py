@@ -21,6 +21,7 @@ from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes
 from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.protocols import protocol
 from bpnet.evaluation.score import table_notes
+from bpnet.ranks import ALONE, Ranks
 from bpnet.types import Annotation
 from bpnet_features.atomic import write_text_atomically
 
@@ -30,7 +31,7 @@ COMPARISON = "comparison.json"
 SEED = 0  # of the draws
 
 
-def compare(rows: Mapping[str, Sequence[EvaluateConfig]]) -> dict[str, Any]:
+def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) -> dict[str, Any]:
     """Evaluate all runs, compare the rows with the first one, and write ``comparison.json``.
 
     The runs of a row are runs of one model with other seeds: the mean of their outcomes at each
@@ -38,6 +39,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]]) -> dict[str, Any]:
 
     Args:
         rows: The evaluation of each run, by row; they differ in what is evaluated only.
+        ranks: Who this process is; of several, the first one writes.
 
     Returns:
         What ``comparison.json`` holds: each row's metrics in percent with their intervals, and its
@@ -46,7 +48,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]]) -> dict[str, Any]:
     Raises:
         BPNetError: A run cannot be evaluated, or the runs do not answer the same queries.
     """
-    found, dataset, notes = _all_outcomes(rows)
+    found, dataset, notes = _all_outcomes(rows, ranks)
     config = next(iter(rows.values()))[0]
     rules = protocol(config.protocol, dataset)
     values = {
@@ -91,7 +93,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]]) -> dict[str, Any]:
         ],
         "notes": [*said, *notes, *_notes(videos)],
     }
-    if config.out is not None:
+    if config.out is not None and ranks.first:
         folder = Path(config.out)
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / COMPARISON, json.dumps(results, indent=1) + "\n")
@@ -99,7 +101,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]]) -> dict[str, Any]:
 
 
 def _all_outcomes(
-    rows: Mapping[str, Sequence[EvaluateConfig]],
+    rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks
 ) -> tuple[dict[str, list[Outcomes]], str, list[str]]:
     """The outcomes of every run in one order of queries, the dataset, and notes for the table."""
     found: dict[str, list[Outcomes]] = {}
@@ -112,7 +114,7 @@ def _all_outcomes(
         found[name] = []
         for config in configs:
             log.info("%s: %s", name, config.checkpoint)
-            answered = answer_part(config)
+            answered = answer_part(config, ranks)
             run = outcomes(answered.answers, answered.dataset.annotations, answered.rules)
             trained[name] = config.split == answered.data.train_split
             if first is None:

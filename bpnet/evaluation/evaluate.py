@@ -19,7 +19,6 @@ from bpnet.build import (
     build_from_checkpoint,
     build_query_features,
     build_store,
-    pick_device,
     plain,
 )
 from bpnet.checkpoint import Checkpoint
@@ -27,6 +26,7 @@ from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
+from bpnet.distributed import from_all, pick_rank_device, share_threads
 from bpnet.errors import ConfigError
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibrate import calibration_row, score_pairs
@@ -39,6 +39,7 @@ from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.evaluation.score import metric_rows, score, table_notes
 from bpnet.models.bpnet import BPNet
+from bpnet.ranks import ALONE, Ranks
 from bpnet.settings import from_dict, replaced
 from bpnet.types import Batch, Moment
 from bpnet_features.atomic import write_text_atomically
@@ -55,6 +56,7 @@ def predict(
     device: torch.device,
     progress: bool = False,
     calibration: Calibration | None = None,
+    which: range | None = None,
 ) -> Iterator[Prediction]:
     """Answer every query of a dataset, in its order; none is dropped.
 
@@ -66,6 +68,7 @@ def predict(
         device: Where the model is.
         progress: Whether to show a progress bar.
         calibration: What turns its scores into probabilities, or None.
+        which: The queries to answer, where it is only some of them; may be empty.
 
     Yields:
         Prediction: One a query.
@@ -73,6 +76,7 @@ def predict(
     loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # collate turns samples into a batch
         batch_size=batch_size,
+        sampler=which,
         collate_fn=collate,
         num_workers=num_workers,
         # A generator of its own: drawing a seed for workers must not disturb dropout's.
@@ -86,6 +90,50 @@ def predict(
                 yield from read_output(model(batch.to(device)), batch.samples, calibration)
     finally:
         model.train(was_training)
+
+
+def share(count: int, ranks: Ranks) -> range:
+    """The queries that a process answers: neighbours, since they are often about one video."""
+    return range(count * ranks.rank // ranks.size, count * (ranks.rank + 1) // ranks.size)
+
+
+def predict_all(
+    model: BPNet,
+    dataset: MomentDataset,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    device: torch.device,
+    progress: bool = False,
+    calibration: Calibration | None = None,
+    ranks: Ranks = ALONE,
+) -> list[Prediction]:
+    """`predict`, shared out among the processes: each query is answered once, by one of them.
+
+    Args:
+        model: As there.
+        dataset: As there.
+        batch_size: As there.
+        num_workers: As there.
+        device: As there.
+        progress: As there; only the first process shows it.
+        calibration: As there.
+        ranks: Who this process is.
+
+    Returns:
+        The predictions of all queries, in their order, in every process.
+    """
+    found = predict(
+        model,
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        progress=progress and ranks.first,
+        calibration=calibration,
+        which=share(len(dataset), ranks) if ranks.size > 1 else None,
+    )
+    return [prediction for part in from_all(list(found), ranks) for prediction in part]
 
 
 def validation_metrics(predictions: Sequence[Prediction], rules: Protocol) -> dict[str, float]:
@@ -102,11 +150,14 @@ def validation_metrics(predictions: Sequence[Prediction], rules: Protocol) -> di
     return localization_metrics([_spans(one.moments) for one in predictions], targets, rules)
 
 
-def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
+def evaluate(
+    config: EvaluateConfig, ranks: Ranks = ALONE
+) -> tuple[dict[str, Any], list[Prediction]]:
     """Evaluate, and write ``metrics.json`` and, of a checkpoint, ``predictions.jsonl``.
 
     Args:
         config: What to evaluate.
+        ranks: Who this process is; of several each answers its share, and the first one writes.
 
     Returns:
         What ``metrics.json`` holds, and the predictions of the checkpoint.
@@ -114,17 +165,18 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
     Raises:
         BPNetError: A file is missing, damaged, or does not fit the checkpoint or the annotations.
     """
-    out = output_folder(config)
     predictions: list[Prediction] = []
     if config.predictions is not None:
         results = _evaluate_file(config, config.predictions)
-        out.mkdir(parents=True, exist_ok=True)
     else:
-        results, predictions = _evaluate_checkpoint(config)
+        results, predictions = _evaluate_checkpoint(config, ranks)
+    if ranks.first:
+        out = output_folder(config)
         out.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(prediction.to_dict()) for prediction in predictions]
-        write_text_atomically(out / "predictions.jsonl", "\n".join(lines) + "\n")
-    write_text_atomically(out / "metrics.json", json.dumps(results, indent=1) + "\n")
+        if config.predictions is None:
+            lines = [json.dumps(prediction.to_dict()) for prediction in predictions]
+            write_text_atomically(out / "predictions.jsonl", "\n".join(lines) + "\n")
+        write_text_atomically(out / "metrics.json", json.dumps(results, indent=1) + "\n")
     return results, predictions
 
 
@@ -156,11 +208,12 @@ class AnsweredPart:
         return [_answer(prediction) for prediction in self.predictions]
 
 
-def answer_part(config: EvaluateConfig) -> AnsweredPart:
+def answer_part(config: EvaluateConfig, ranks: Ranks = ALONE) -> AnsweredPart:
     """Ask a checkpoint every query of a part.
 
     Args:
         config: What to evaluate; ``checkpoint`` is set.
+        ranks: Who this process is; every process gets all answers.
 
     Returns:
         The answers.
@@ -169,7 +222,8 @@ def answer_part(config: EvaluateConfig) -> AnsweredPart:
         BPNetError: A file is missing, damaged, or does not fit the checkpoint or the annotations.
     """
     assert config.checkpoint is not None
-    device = pick_device(config.device)
+    device = pick_rank_device(config.device, ranks)
+    share_threads(ranks)
     checkpoint = Checkpoint.load(Path(config.checkpoint))
     data = from_dict(DataConfig, replaced(checkpoint.data, config.data), "data")
     rules = protocol(config.protocol, data.dataset)
@@ -187,23 +241,24 @@ def answer_part(config: EvaluateConfig) -> AnsweredPart:
     model.to(device)
 
     def ask(queries: MomentDataset) -> list[Prediction]:
-        return list(
-            predict(
-                model,
-                queries,
-                batch_size=config.batch_size,
-                num_workers=config.num_workers,
-                device=device,
-                progress=True,
-                calibration=calibration,
-            )
+        return predict_all(
+            model,
+            queries,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+            device=device,
+            progress=True,
+            calibration=calibration,
+            ranks=ranks,
         )
 
     return AnsweredPart(checkpoint, data, rules, part, dataset, ask(dataset), ask)
 
 
-def _evaluate_checkpoint(config: EvaluateConfig) -> tuple[dict[str, Any], list[Prediction]]:
-    found = answer_part(config)
+def _evaluate_checkpoint(
+    config: EvaluateConfig, ranks: Ranks
+) -> tuple[dict[str, Any], list[Prediction]]:
+    found = answer_part(config, ranks)
     part, dataset = found.part, found.dataset
     dropped = {} if part.num_dropped is None else {"annotations": part.num_dropped}
     notes = table_notes(found.rules, found.data.dataset, config.split)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.cells import nearest_cells
-from bpnet.models.dense_proposer import PointPredictions, dense_loss
+from bpnet.models.dense_proposer import PointPredictions, assign, dense_loss
 from bpnet.models.fusion import span_weights
 from bpnet.models.set_proposer import SlotPredictions, set_loss
 from bpnet.models.span_proposer import BoundaryLogits
@@ -21,6 +21,7 @@ from bpnet.spans import paired_tiou
 from bpnet.types import Batch, Proposals
 
 TEMPERATURE = 0.1  # of the cosines in `contrast_loss`
+LEAST_IOU = 0.4  # above which `refinement_loss` moves a proposal
 
 
 def bpnet_losses(
@@ -73,8 +74,48 @@ def bpnet_losses(
         )
     if strangers is not None and strangers.score_logits is not None:
         losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
-    weighted = [getattr(config, f"{name}_weight") * loss for name, loss in losses.items()]
-    return {**losses, "total": sum(weighted[1:], start=weighted[0])}
+    return {**losses, "total": weighted_sum(losses, config)}
+
+
+def weighted_sum(losses: dict[str, Tensor], config: ModelConfig) -> Tensor:
+    """The sum of losses (scalars by name), each with its weight of the config."""
+    weights: dict[str, float] = {name: getattr(config, f"{name}_weight") for name in losses}
+    weighted = [weights[name] * loss for name, loss in losses.items()]
+    return sum(weighted[1:], start=weighted[0])
+
+
+def loss_counts(
+    output: BPNetOutput, batch: Batch, strangers: BPNetOutput | None = None
+) -> dict[str, Tensor]:
+    """Over how many things each loss is a mean: what the means of parts of a batch are joined by.
+
+    Args:
+        output: What the model gave.
+        batch: The pairs, with targets.
+        strangers: What it gave to sentences of other videos.
+
+    Returns:
+        Counts by name, for every loss of `bpnet_losses` but ``contrast``, which compares all pairs
+        with each other. ``boundary`` of the proposer ``set`` is two means; its count is exact where
+        all queries have equally many moments.
+    """
+    assert batch.target_spans is not None
+    evidence, proposals = output.stage_one.evidence, output.stage_one.proposals
+    pairs = torch.tensor(len(batch.target_spans), device=batch.target_spans.device)
+    match evidence:
+        case PointPredictions():
+            pairs = assign(evidence, batch.target_spans).sum()
+        case WindowScores():
+            pairs = evidence.mask.sum()
+    counts = {"boundary": pairs, "highlight": batch.video_mask.sum()}
+    if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
+        counts["overlap"] = (evidence.pairs > -torch.inf).sum()
+    if output.score_logits is not None:
+        counts["matching"] = proposals.mask.sum()
+        counts["refinement"] = _near(proposals, batch.target_spans).sum()
+    if strangers is not None:
+        counts["mismatch"] = strangers.stage_one.proposals.mask.sum()
+    return counts
 
 
 def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Tensor:
@@ -242,7 +283,7 @@ def mismatch_loss(score_logits: Tensor, proposals: Proposals) -> Tensor:
 
 
 def refinement_loss(
-    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = 0.4
+    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = LEAST_IOU
 ) -> Tensor:
     """1 - IoU with the target of the refined proposals that are near it to begin with.
 
@@ -255,10 +296,15 @@ def refinement_loss(
     Returns:
         Scalar, mean over the near proposals of the batch; 0 without any.
     """
-    targets = target_spans[:, None].to(spans.dtype)
-    near = proposals.mask & (paired_tiou(proposals.spans, targets) > least_iou)
-    missed = 1 - paired_tiou(spans, targets)
+    near = _near(proposals, target_spans, least_iou)
+    missed = 1 - paired_tiou(spans, target_spans[:, None].to(spans.dtype))
     return missed.masked_fill(~near, 0).sum() / near.sum().clamp(min=1)
+
+
+def _near(proposals: Proposals, target_spans: Tensor, least_iou: float = LEAST_IOU) -> Tensor:
+    """The proposals that are refined towards the targets (B, 2): (B, K) bool."""
+    targets = target_spans[:, None].to(proposals.spans.dtype)
+    return proposals.mask & (paired_tiou(proposals.spans, targets) > least_iou)
 
 
 def contrast_loss(
@@ -278,12 +324,43 @@ def contrast_loss(
     Returns:
         Scalar.
     """
+    moments, queries = contrast_keys(clip_keys, query_keys, target_spans)
+    return contrast(moments, queries, target_spans, video_index)
+
+
+def contrast_keys(
+    clip_keys: Tensor, query_keys: Tensor, target_spans: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `contrast` compares: a key of length 1 for each target moment, and for each query.
+
+    Args:
+        clip_keys: (B, T, M), of length 1.
+        query_keys: (B, heads, M), of length 1.
+        target_spans: (B, 2) in clip positions.
+
+    Returns:
+        Both (B, M).
+    """
     weights = span_weights(target_spans[:, None].to(clip_keys.dtype), clip_keys.shape[1])
-    moments = F.normalize((weights @ clip_keys)[:, 0].float(), dim=-1)  # (B, M)
-    queries = F.normalize(query_keys.float().mean(dim=1), dim=-1)
+    moments = F.normalize((weights @ clip_keys)[:, 0].float(), dim=-1)
+    return moments, F.normalize(query_keys.float().mean(dim=1), dim=-1)
+
+
+def contrast(moments: Tensor, queries: Tensor, target_spans: Tensor, videos: Tensor) -> Tensor:
+    """`contrast_loss` of keys.
+
+    Args:
+        moments: (B, M), of length 1.
+        queries: (B, M), of length 1.
+        target_spans: (B, 2) in clip positions.
+        videos: The video of each pair (B,).
+
+    Returns:
+        Scalar.
+    """
     logits = queries @ moments.T / TEMPERATURE
     overlaps = paired_tiou(target_spans[:, None], target_spans[None])
-    same = (video_index[:, None] == video_index[None]) & (overlaps >= 0.5)
+    same = (videos[:, None] == videos[None]) & (overlaps >= 0.5)
     own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(same & ~own, -torch.inf)
     labels = torch.arange(len(logits), device=logits.device)

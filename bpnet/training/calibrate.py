@@ -12,15 +12,21 @@ from bpnet.build import build_from_checkpoint
 from bpnet.checkpoint import BEST, Checkpoint
 from bpnet.config import TrainerConfig
 from bpnet.data.dataset import MomentDataset
+from bpnet.distributed import from_first
 from bpnet.evaluation.calibrate import calibration_row, fit_pairs, score_pairs
 from bpnet.evaluation.predictions import Prediction
+from bpnet.ranks import ALONE, Ranks
 from bpnet.training.validation import answer
 
 log = logging.getLogger(__name__)
 
 
 def calibrate_best(
-    run_dir: Path, validation: MomentDataset, config: TrainerConfig, device: torch.device
+    run_dir: Path,
+    validation: MomentDataset,
+    config: TrainerConfig,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Write the calibration into the best checkpoint, unless it has one; no weight changes.
 
@@ -29,16 +35,14 @@ def calibrate_best(
         validation: The validation part.
         config: Batch size and workers.
         device: Where to compute.
+        ranks: Who this process is; the first one reads and writes the file.
 
     Raises:
         ConfigError: A score is not in [0, 1].
     """
     file = run_dir / BEST
-    if not file.is_file():  # the run went on in another folder, and nothing was better there
-        log.warning("no calibration: there is no %s", file)
-        return
-    checkpoint = Checkpoint.load(file)
-    if checkpoint.calibration is not None:
+    checkpoint = from_first(_uncalibrated(file) if ranks.first else None, ranks)
+    if checkpoint is None:
         return
     log.info(
         "calibrating %s: two more passes over the %d validation queries, about their own videos "
@@ -49,11 +53,13 @@ def calibrate_best(
     model = build_from_checkpoint(checkpoint)[0].to(device)
 
     def ask(queries: MomentDataset) -> list[Prediction]:
-        return answer(model, queries, config, device)
+        return answer(model, queries, config, device, ranks)
 
     pairs = score_pairs(ask(validation), validation, ask)
     if pairs is None:
         log.warning("no calibration: there is no other video to ask the validation queries about")
+        return
+    if not ranks.first:
         return
     calibration = fit_pairs(pairs)
     row = calibration_row(pairs, calibration)
@@ -66,3 +72,11 @@ def calibrate_best(
         row["probability"]["ece"],
         row["auroc"],
     )
+
+
+def _uncalibrated(file: Path) -> Checkpoint | None:
+    if not file.is_file():  # the run went on in another folder, and nothing was better there
+        log.warning("no calibration: there is no %s", file)
+        return None
+    checkpoint = Checkpoint.load(file)
+    return checkpoint if checkpoint.calibration is None else None

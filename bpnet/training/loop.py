@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
@@ -19,12 +19,14 @@ from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.errors import CheckpointError
 from bpnet.models.bpnet import BPNet
-from bpnet.models.losses import bpnet_losses
+from bpnet.ranks import ALONE, Ranks
 from bpnet.training.batches import EpochBatches
 from bpnet.training.metrics_log import LossMeans, MetricsLog
-from bpnet.training.mismatches import with_strangers
 from bpnet.training.optim import build_optimizer, build_schedule
+from bpnet.training.profile import StepProfiler, no_phase
+from bpnet.training.shards import Shard, ShardedBatches
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
+from bpnet.training.step import TrainStep
 from bpnet.types import Batch
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ LOG_EVERY = 10  # steps whose mean losses make one line of metrics.jsonl
 
 def num_steps(config: TrainConfig, num_samples: int) -> int:
     """Optimiser steps of a run: ``max_steps``, or ``max_epochs`` where that is less."""
-    steps = config.trainer.max_epochs * -(-num_samples // config.trainer.batch_size)
+    num_batches = -(-num_samples // config.trainer.batch_size)
+    steps = config.trainer.max_epochs * -(-num_batches // config.trainer.accumulate)
     return steps if config.trainer.max_steps is None else min(steps, config.trainer.max_steps)
 
 
@@ -50,6 +53,7 @@ def fit(
     settings: dict[str, Any],
     annotations: str,
     state: TrainingState | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float] | None:
     """Train, writing metrics, checkpoints and the training state into the run folder.
 
@@ -57,19 +61,21 @@ def fit(
         model: The network, on ``device``.
         dataset: The training part.
         config: The run.
-        run_dir: Its folder.
+        run_dir: Its folder; only the first process writes.
         device: Where to train.
         validate: Metrics of a model on the validation part; None: there is none.
         make_checkpoint: A checkpoint of a model as it is, given what to note of its training.
         settings: The settings that decide the numbers; kept in the training state.
         annotations: SHA-256 of the queries and moments; kept there too.
-        state: Where an earlier run of the same settings stood.
+        state: Where an earlier run of the same settings stood, with as many processes or with
+            another number of them.
+        ranks: Who this process is among those that train the model together.
 
     Returns:
         The last validation's metrics, or None.
 
     Raises:
-        ConfigError: A loss is not finite.
+        ConfigError: A loss is not finite, or the precision is not for this device.
         CheckpointError: The state is that of another model.
     """
     total = num_steps(config, len(dataset))
@@ -87,6 +93,8 @@ def fit(
     step, best = 0, None
     metrics: dict[str, float] | None = None
     running = LossMeans()
+    train_step = TrainStep(model, config, optimizer, device, ranks)
+    restored = False
     if state is not None:
         step, best, metrics = state.step, state.best, state.metrics
         try:
@@ -102,41 +110,56 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
         schedule.load_state_dict(state.schedule)
         running.sums = dict(state.running)
-        restore_random_states(state.random)
+        if train_step.scaler is not None:
+            train_step.scaler.load_state_dict(state.scaler)
+        restored = restore_random_states(state.random, ranks)
+    if not (restored or ranks.first):
+        # The first process draws what a single one would; the others other numbers than it, and
+        # where they go on from a state that has none for them, other ones than before.
+        torch.manual_seed(hash((config.seed, ranks.rank, step)) % 2**63)
     batches = EpochBatches(
         [annotation.video_id for annotation in dataset.annotations],
         config.trainer.batch_size,
         config.seed,
         config.trainer.queries_per_video,
     )
-    loader = _loader(dataset, batches, config, device)
-    metrics_log = MetricsLog(run_dir, step, config.trainer.tensorboard)
-    bf16 = config.trainer.precision == "bf16" or (
-        config.trainer.precision == "auto" and device.type == "cuda"
-    )
+    steps_per_epoch = -(-len(batches) // config.trainer.accumulate)
+    sharded = ShardedBatches(batches, ranks) if ranks.size > 1 else None
+    loader = _loader(dataset, batches if sharded is None else sharded, config, device)
+    metrics_log = MetricsLog(run_dir, step, config.trainer.tensorboard) if ranks.first else None
 
     def save_state() -> None:
+        random = random_states(ranks)
+        if not ranks.first:
+            return
         TrainingState(
             step=step,
             weights=model.state_dict(),
             averaged={} if averaged is None else averaged.state_dict(),
             optimizer=optimizer.state_dict(),
             schedule=schedule.state_dict(),
-            random=random_states(),
+            random=random,
             best=best,
             config=settings,
             running=running.sums,
             metrics=metrics,
             annotations=annotations,
+            scaler={} if train_step.scaler is None else train_step.scaler.state_dict(),
         ).save(run_dir / STATE)
 
+    profiler = None
+    if config.trainer.profile and ranks.first and step < total:
+        profiler = StepProfiler(run_dir, device, total - step, _described(config, ranks))
+    phase = no_phase if profiler is None else profiler.phase
     model.train()
-    bar = tqdm(total=total, initial=step, desc="train", unit="step", disable=None)
+    hidden = None if ranks.first else True  # None: where it is no terminal
+    bar = tqdm(total=total, initial=step, desc="train", unit="step", disable=hidden)
     while step < total:
-        epoch, first = divmod(step, len(batches))
-        batches.begin(epoch, first)
-        for batch in loader:
-            losses = _train_step(model, batch.to(device), config, optimizer, bf16)
+        epoch, first = divmod(step, steps_per_epoch)
+        batches.begin(epoch, first * config.trainer.accumulate)
+        groups = _groups(loader, sharded, config.trainer.accumulate)
+        for group in groups if profiler is None else profiler.loading(groups):
+            losses = train_step(group, phase)
             if averaged is not None:
                 averaged.update_parameters(model)
             schedule.step()
@@ -145,17 +168,22 @@ def fit(
             if step % LOG_EVERY == 0 or step == total:
                 means = running.take()
                 lr = schedule.get_last_lr()[0]
-                metrics_log.write({"step": step, "epoch": step / len(batches), "lr": lr, **means})
+                if metrics_log is not None:
+                    at = {"step": step, "epoch": step / steps_per_epoch, "lr": lr}
+                    metrics_log.write({**at, **means})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
             bar.update()
+            if profiler is not None:
+                profiler.end_step()
             if step == total:
                 break
-            if step % config.trainer.save_every_steps == 0 and step % len(batches):
+            if step % config.trainer.save_every_steps == 0 and step % steps_per_epoch:
                 save_state()
         epoch += 1
         if validate is not None and (step == total or epoch % config.trainer.validate_every == 0):
             metrics = validate(kept)
-            metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
+            if metrics_log is not None:
+                metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
             log.info(
                 "epoch %d, step %d/%d, validation: %s",
                 epoch,
@@ -166,42 +194,39 @@ def fit(
             value = metrics[config.trainer.select_by]
             if best is None or value > best:
                 best = value
-                make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / BEST)
-        make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / LAST)
+                if ranks.first:
+                    make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / BEST)
+        if ranks.first:
+            make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / LAST)
         save_state()
     bar.close()
-    metrics_log.close()
+    if metrics_log is not None:
+        metrics_log.close()
     return metrics
 
 
-def _train_step(
-    model: BPNet,
-    batch: Batch,
-    config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
-    bf16: bool,
-) -> dict[str, Tensor]:
-    """One forward, backward and optimiser step; gives the losses, detached."""
-    strangers = None
-    with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=bf16):
-        if config.model.stage_two and config.model.mismatch_weight:
-            output = model(with_strangers(batch))
-            size = len(batch.video_index)
-            if len(output.scores) > size:
-                strangers = output.rows(slice(size, None))
-            output = output.rows(slice(size))
-        else:
-            output = model(batch)
-    losses = bpnet_losses(output, batch, config.model, strangers)
-    optimizer.zero_grad(set_to_none=True)
-    losses["total"].backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-    optimizer.step()
-    return {name: loss.detach() for name, loss in losses.items()}
+def _groups(
+    loader: Iterable[Batch], sharded: ShardedBatches | None, size: int
+) -> Iterator[list[tuple[Batch, Shard | None]]]:
+    """The batches of each optimiser step; of several processes with this one's place in them."""
+    shards = itertools.repeat(None) if sharded is None else sharded.shards()
+    batches = zip(loader, shards, strict=False)
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def _described(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
+    """What decides the speed of a run, for the page about it."""
+    names = ("batch_size", "accumulate", "queries_per_video", "precision", "num_workers")
+    settings = {f"trainer.{name}": getattr(config.trainer, name) for name in names}
+    return {**settings, "processes": ranks.size}
 
 
 def _loader(
-    dataset: MomentDataset, batches: EpochBatches, config: TrainConfig, device: torch.device
+    dataset: MomentDataset,
+    batches: Sampler[list[int]],
+    config: TrainConfig,
+    device: torch.device,
 ) -> DataLoader[Batch]:
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # collate turns samples into a batch

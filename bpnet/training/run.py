@@ -7,11 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bpnet.build import (
     build_for_training,
     build_query_features,
     build_store,
-    pick_device,
     plain,
 )
 from bpnet.checkpoint import Checkpoint
@@ -20,15 +21,23 @@ from bpnet.data.annotations import read_annotations
 from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import build_vocabulary, load_vectors
+from bpnet.distributed import (
+    first_alone,
+    from_first,
+    pick_rank_device,
+    share_threads,
+)
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.ceiling import grid_ceiling
 from bpnet.evaluation.evaluate import validation_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.models.bpnet import BPNet
+from bpnet.ranks import ALONE, Ranks
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
-from bpnet.training.state import deciding_settings, find_state, keep_best
+from bpnet.training.state import TrainingState, deciding_settings, find_state, keep_best
+from bpnet.training.step import autocast_dtype
 from bpnet.training.validation import answer
 from bpnet.types import Annotation
 from bpnet.version import __version__
@@ -36,12 +45,13 @@ from bpnet.version import __version__
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
+def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str, float] | None:
     """Train a model.
 
     Args:
         config: The run.
-        run_dir: Its folder; it exists.
+        run_dir: Its folder; it exists. Of several processes only the first reads or writes it.
+        ranks: Who this process is; of several, within `bpnet.distributed.process_group`.
 
     Returns:
         Metrics of the last validation in percent, or None without a validation part.
@@ -49,13 +59,15 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     Raises:
         BPNetError: A setting or a file is not what it must be, or the folder holds a run already.
     """
-    state = find_state(config, run_dir)
-    if state is not None:
-        log.info("resuming at step %d", state.step)
-        keep_best(config, run_dir)
-    for part in run_dir.glob(".*.part"):  # what a killed run was writing
-        part.unlink()
-    device = pick_device(config.trainer.device)
+    if config.trainer.batch_size < ranks.size:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size}: expected at least one pair for each "
+            f"of the {ranks.size} processes that share a batch; start fewer"
+        )
+    state = from_first(_begin(config, run_dir) if ranks.first else None, ranks)
+    device = pick_rank_device(config.trainer.device, ranks)
+    autocast_dtype(config.trainer.precision, device)  # a wrong one is told before any work
+    share_threads(ranks)
     data = config.data
     train_part, validation_part = read_parts(data)
     digest = parts_digest(train_part, validation_part)
@@ -69,7 +81,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
     reads_words = query_features is None
     vectors = None
     if data.vectors and reads_words:
-        vectors = load_vectors(data.vectors, data.vectors_cache)
+        with first_alone(ranks):
+            vectors = load_vectors(data.vectors, data.vectors_cache)
     # With given vectors a word costs nothing to know, so words of other parts are known too; only
     # their vectors are looked up. Learned embeddings exist for what was trained.
     queries = [a.query for a in train_part] if reads_words else []
@@ -90,24 +103,28 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
 
     dataset = make_dataset(train_part)
     validation = make_dataset(validation_part) if validation_part else None
-    ceiling = grid_ceiling(dataset, VSLNET, most=2000)
-    log.info("ceiling of whole clips: %s", ", ".join(f"{k} {v:.1f}" for k, v in ceiling.items()))
+    if ranks.first:
+        rows = grid_ceiling(dataset, VSLNET, most=2000).items()
+        log.info("ceiling of whole clips: %s", ", ".join(f"{k} {v:.1f}" for k, v in rows))
     query_spec = None if query_features is None else query_features.spec
     model, sizes = build_for_training(config, vocabulary, table, store.spec, query_spec)
     model.to(device)
     log.info(
-        "%d training and %d validation queries, %d words, %d parameters, %d steps on %s",
+        "%d training and %d validation queries, %d words, %d parameters, %d steps on %s%s",
         len(dataset),
         len(validation) if validation else 0,
         len(vocabulary.words),
         sum(p.numel() for p in model.parameters()),
         num_steps(config, len(dataset)),
         device,
+        "" if ranks.size == 1 else f", {ranks.size} processes, {torch.get_num_threads()} threads",
     )
 
     def validate(trained: BPNet) -> dict[str, float]:
         assert validation is not None
-        return validation_metrics(answer(trained, validation, config.trainer, device), VSLNET)
+        return validation_metrics(
+            answer(trained, validation, config.trainer, device, ranks), VSLNET
+        )
 
     def make_checkpoint(trained: BPNet, note: dict[str, Any]) -> Checkpoint:
         return Checkpoint(
@@ -132,10 +149,22 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, float] | None:
         settings=deciding_settings(config),
         annotations=digest,
         state=state,
+        ranks=ranks,
     )
     if config.trainer.calibrate and validation is not None:
-        calibrate_best(run_dir, validation, config.trainer, device)
+        calibrate_best(run_dir, validation, config.trainer, device, ranks)
     return metrics
+
+
+def _begin(config: TrainConfig, run_dir: Path) -> TrainingState | None:
+    """Where to go on, if anywhere, and the folder ready for it."""
+    state = find_state(config, run_dir)
+    if state is not None:
+        log.info("resuming at step %d", state.step)
+        keep_best(config, run_dir)
+    for part in run_dir.glob(".*.part"):  # what a killed run was writing
+        part.unlink()
+    return state
 
 
 def _other_queries(data: DataConfig) -> list[str]:

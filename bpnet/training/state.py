@@ -13,7 +13,9 @@ import torch
 from bpnet.build import plain
 from bpnet.checkpoint import BEST
 from bpnet.config import TrainConfig
+from bpnet.distributed import from_all
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet.ranks import ALONE, Ranks
 from bpnet_features.atomic import write_atomically
 
 STATE = "state.pt"
@@ -37,6 +39,7 @@ FREE = {
         "save_every_steps",
         "tensorboard",
         "calibrate",
+        "profile",
     ),
 }
 
@@ -54,12 +57,14 @@ class TrainingState:
         averaged: That of the moving average of the weights; empty: there is none.
         optimizer: The optimiser's.
         schedule: The schedule's.
-        random: torch's random states: ``"cpu"`` and one for each CUDA device.
+        random: torch's random states of the first process: ``"cpu"`` and one for each CUDA device;
+            and ``"others"``: those of the other processes, where there are any.
         best: Best value of the validation metric so far, or None.
         config: The settings that decide the numbers, as plain values.
         running: Sums of the losses since the last line of the log, by name, and ``"count"``.
         metrics: The last validation's, or None.
         annotations: SHA-256 of the queries and moments.
+        scaler: The state of float16's loss scaling; empty: there is none.
     """
 
     step: int
@@ -73,6 +78,7 @@ class TrainingState:
     running: dict[str, float]
     metrics: dict[str, float] | None
     annotations: str
+    scaler: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all."""
@@ -102,16 +108,35 @@ class TrainingState:
             raise CheckpointError(f"training state {str(file)!r}: damaged ({err})") from err
 
 
-def random_states() -> dict[str, Any]:
-    """torch's random states, as dropout draws from them."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+def random_states(ranks: Ranks = ALONE) -> dict[str, Any]:
+    """torch's random states, as dropout draws from them; all processes must ask together."""
+    first, *others = from_all(
+        {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}, ranks
+    )
+    return {**first, "others": others} if others else first
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Put back what `random_states` gave; CUDA states only where the devices are the same."""
-    torch.set_rng_state(states["cpu"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+def restore_random_states(states: dict[str, Any], ranks: Ranks = ALONE) -> bool:
+    """Put back what `random_states` gave; CUDA states only where the devices are the same.
+
+    Args:
+        states: What it gave, to as many processes or to another number of them.
+        ranks: Who this process is.
+
+    Returns:
+        Whether there is a state for it.
+    """
+    others = states.get("others", [])
+    if ranks.first:
+        own = states
+    elif len(others) == ranks.size - 1:
+        own = others[ranks.rank - 1]
+    else:
+        return False
+    torch.set_rng_state(own["cpu"])
+    if len(own["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(own["cuda"])
+    return True
 
 
 def deciding_settings(config: TrainConfig) -> dict[str, Any]:

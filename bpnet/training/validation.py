@@ -6,30 +6,36 @@ import torch
 
 from bpnet.config import TrainerConfig
 from bpnet.data.dataset import MomentDataset
-from bpnet.evaluation.evaluate import predict
+from bpnet.evaluation.evaluate import predict_all
 from bpnet.evaluation.predictions import Prediction
 from bpnet.models.bpnet import BPNet
+from bpnet.ranks import ALONE, Ranks
 
 
 def answer(
-    model: BPNet, queries: MomentDataset, config: TrainerConfig, device: torch.device
+    model: BPNet,
+    queries: MomentDataset,
+    config: TrainerConfig,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> list[Prediction]:
-    """Answer every query of a dataset, in its order.
+    """Answer every query of a dataset, in its order; of several processes each answers its share.
 
     Args:
         model: The network, on ``device``; it is left in the mode it was in.
         queries: The queries.
         config: Batch size and workers.
         device: Where to compute.
+        ranks: Who this process is.
 
     Returns:
-        One prediction a query.
+        One prediction a query, of all queries in every process.
     """
-    found = predict(
+    return predict_all(
         model,
         queries,
         batch_size=config.eval_batch_size,
         num_workers=config.num_workers,
         device=device,
+        ranks=ranks,
     )
-    return list(found)

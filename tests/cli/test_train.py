@@ -281,6 +281,43 @@ def test_multirun(bpnet, files: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_in_processes(process, files: Path, tmp_path: Path) -> None:
+    """Hydra's joblib launcher: two runs at a time, each with a folder and a log of its own."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    line = short(files, tmp_path / "runs", trainer__calibrate="false")[1:]
+    sweep = ["--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=0.01,0.02"]
+    status, out, err = process("-m", "bpnet.cli.main", "train", *line, *sweep)
+    assert status == 0, err
+    assert out.count('{"run_dir": ') == 2
+    for name, rate in (("0", 0.01), ("1", 0.02)):
+        folder = tmp_path / "runs" / name
+        assert OmegaConf.load(folder / "config.yaml").optim.lr == rate
+        assert (folder / "train.log").read_text().count("training and 4 validation queries") == 1
+        assert Checkpoint.load(folder / LAST).training["step"] == 3
+
+
+def test_under_torchrun(
+    bpnet, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is answered before the processes meet: nothing is left, and nothing is waited for."""
+    line = short(files, tmp_path / "run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        for flag in ("-m", "--multirun"):
+            status, out, err = bpnet(*line, flag, "seed=1,2")
+            assert (status, out) == (2, "")
+            assert re.fullmatch(r"ConfigError: --multirun in 2 processes: .*torchrun\n", err)
+        status, out, _ = bpnet("train", "--cfg", "job", "data.root=somewhere")
+        assert (status, bool(out)) == (0, rank == "0")  # the first one answers
+    monkeypatch.setenv("RANK", "2")
+    status, _, err = bpnet(*line)
+    assert status == 2
+    assert err.startswith("ConfigError: environment RANK=2, WORLD_SIZE=2: expected 0 <= RANK")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["script", "module", "console"])
 def test_other_ways_to_start(
     process, checkout: Path, files: Path, tmp_path: Path, how: str

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.errors import AnnotationError, ConfigError, FeatureError, MissingVideoError
 from bpnet.evaluation.parts import read_parts
-from bpnet.training import loop, run, validation
+from bpnet.training import run, step, validation
 from bpnet.training.batches import EpochBatches
 from bpnet.training.loop import num_steps
 from bpnet.training.metrics_log import METRICS, MetricsLog
@@ -172,7 +172,7 @@ def test_carving_depends_on_the_stated_seed_alone(dataset_root: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_step(
     dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    losses, calls = loop.bpnet_losses, [0]
+    losses, calls = step.bpnet_losses, [0]
 
     def spoiled(*args: Any) -> dict[str, torch.Tensor]:
         found = losses(*args)
@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_names_the_step(
             found["matching"] = found["matching"] * value
         return found
 
-    monkeypatch.setattr(loop, "bpnet_losses", spoiled)
+    monkeypatch.setattr(step, "bpnet_losses", spoiled)
     with pytest.raises(ConfigError, match=r"step 3: loss is not finite .*matching.*optim\.lr"):
         train(tiny_run.config(dataset_root), tmp_path)
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 2

@@ -20,10 +20,10 @@ import torch
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.errors import BPNetError, CheckpointError, ConfigError
-from bpnet.training import loop
 from bpnet.training.metrics_log import METRICS
 from bpnet.training.run import train
 from bpnet.training.state import STATE, TrainingState
+from bpnet.training.step import TrainStep
 
 # Four steps an epoch, three epochs, saved every two steps and at the end of each epoch.
 SAVED = (2, 4, 6, 8, 10, 12)
@@ -84,7 +84,7 @@ def cut_off_after_saving(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def cut_off_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    train_step, calls = loop._train_step, [0]
+    train_step, calls = TrainStep.__call__, [0]
 
     def train_or_die(*args: Any) -> Any:
         calls[0] += 1
@@ -92,7 +92,7 @@ def cut_off_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             raise Killed
         return train_step(*args)
 
-    monkeypatch.setattr(loop, "_train_step", train_or_die)
+    monkeypatch.setattr(TrainStep, "__call__", train_or_die)
 
 
 def cut_off_before_saving_at_the_end_of_an_epoch(
