@@ -174,6 +174,8 @@ class TrainerConfig:
             that are left.
         queries_per_video: Pairs about one video that stand side by side in a batch, where the video
             is then read and encoded once for them; 1: all pairs are shuffled.
+        similar_lengths: Whether batches are made of videos of similar lengths, which leaves fewer
+            padded places to compute where lengths differ much; otherwise of chance alone.
         ema_decay: Decay of the moving average of the weights, which is then what is validated and
             saved, in [0, 1); 0: the weights themselves are. It begins lower: (1 + n) / (10 + n)
             after n steps.
@@ -197,6 +199,7 @@ class TrainerConfig:
     batch_size: int = 16
     accumulate: int = 1
     queries_per_video: int = 4
+    similar_lengths: bool = False
     ema_decay: float = 0.998
     eval_batch_size: int = 64
     num_workers: int = 0

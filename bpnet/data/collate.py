@@ -58,15 +58,23 @@ def _shared(arrays: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]],
 def _repeat_first(cells: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Stack lists of spans (M_i, 2) to (B, M, 2); a shorter list is filled with its first span."""
     most = max(map(len, cells))
-    return np.stack([np.concatenate([c, np.tile(c[:1], (most - len(c), 1))]) for c in cells])
+    filled = np.empty((len(cells), most, 2), dtype=np.int64)
+    for row, spans in zip(filled, cells, strict=True):
+        row[:] = spans[0]
+        row[: len(spans)] = spans
+    return filled
 
 
 def _pad(arrays: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:
     """Stack arrays that differ in size; the mask (B, N) says which first-axis places are real."""
     shape = np.max([array.shape for array in arrays], axis=0)
-    padded = np.zeros((len(arrays), *shape), dtype=arrays[0].dtype)
+    padded = np.empty((len(arrays), *shape), dtype=arrays[0].dtype)
     mask = np.zeros((len(arrays), shape[0]), dtype=bool)
     for row, real, array in zip(padded, mask, arrays, strict=True):
+        if array.shape[1:] == row.shape[1:]:
+            row[len(array) :] = 0
+        else:
+            row[...] = 0
         row[tuple(slice(size) for size in array.shape)] = array
         real[: len(array)] = True
     return torch.from_numpy(padded), torch.from_numpy(mask)

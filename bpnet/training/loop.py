@@ -122,6 +122,9 @@ def fit(
         config.trainer.batch_size,
         config.seed,
         config.trainer.queries_per_video,
+        [annotation.duration_seconds for annotation in dataset.annotations]
+        if config.trainer.similar_lengths
+        else None,
     )
     steps_per_epoch = -(-len(batches) // config.trainer.accumulate)
     sharded = ShardedBatches(batches, ranks) if ranks.size > 1 else None

@@ -88,6 +88,7 @@ class ShardedBatches(Sampler[list[int]]):
     def __init__(self, batches: EpochBatches, ranks: Ranks) -> None:
         self.batches = batches
         self.ranks = ranks
+        self.videos = batches.videos.tolist()
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -95,7 +96,7 @@ class ShardedBatches(Sampler[list[int]]):
     def shards(self) -> Iterator[Shard]:
         """The shards of the epoch that was begun, in step with the batches that are loaded."""
         for batch in self.batches:
-            yield shard(batch, self.batches.videos, self.ranks.rank, self.ranks.size)
+            yield shard(batch, self.videos, self.ranks.rank, self.ranks.size)
 
     def __iter__(self) -> Iterator[list[int]]:
         for one in self.shards():

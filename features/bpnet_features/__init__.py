@@ -9,7 +9,8 @@ from bpnet_features.open import open_features
 from bpnet_features.query_store import QueryFeatureStore
 from bpnet_features.source import FeatureSource
 from bpnet_features.spec import FeatureSpec
-from bpnet_features.store import FeatureStore, FeatureWriter
+from bpnet_features.store import FeatureStore
+from bpnet_features.writer import FeatureWriter
 
 __all__ = [
     "BPNetError",

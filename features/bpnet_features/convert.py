@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from bpnet_features.errors import FeatureError
 from bpnet_features.grid import ClipGrid
+from bpnet_features.header import check_dtype
 from bpnet_features.partfile import PartFile, writing
 from bpnet_features.places import Place, digest, find_offsets, lay_out, on_disk, plan, remove
 from bpnet_features.source import FeatureSource
-from bpnet_features.store import check_dtype
 from bpnet_features.workers import run_all
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def convert(
     with PartFile(out) as part:
         _check_out(out, source.path)  # somebody may have finished it until we got the lock
         done = part.begin(
-            digest(source, places), lambda path: lay_out(path, source.spec, places, total)
+            digest(source, places), lambda path: lay_out(path, source.spec, places, dtype)
         )
         places = find_offsets(part.path, places)
         left = [place for place in places if done.get(place.video_id) != states[place.video_id]]

@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from bpnet_features.errors import FeatureError
 from bpnet_features.spec import FeatureSpec
-from bpnet_features.store import FeatureWriter
 from bpnet_features.video import frames_at_rate, probe
+from bpnet_features.writer import FeatureWriter
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

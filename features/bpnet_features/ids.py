@@ -10,6 +10,7 @@ from bpnet_features.errors import FeatureError
 _SUFFIXES = (".avi", "-cam-002")
 # ActivityNet ids are YouTube ids behind this; some files leave it out.
 _PREFIX = "v_"
+MAX_ID_BYTES = 255
 
 
 def plain_id(name: str) -> str:
@@ -73,3 +74,26 @@ class VideoIndex:
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def check_id(video_id: str) -> None:
+    """Make sure that an id can stand in a store.
+
+    Args:
+        video_id: The id; it may come from a file of a stranger.
+
+    Raises:
+        FeatureError: It is empty, ``"."``, has a ``"/"``, NUL or half of a surrogate pair, or is
+            longer than `MAX_ID_BYTES`.
+    """
+    try:
+        num_bytes = len(video_id.encode())
+    except UnicodeEncodeError:
+        num_bytes = 0
+    bad = video_id == "." or "/" in video_id or "\0" in video_id
+    if bad or not 0 < num_bytes <= MAX_ID_BYTES:
+        shown = video_id if len(video_id) <= MAX_ID_BYTES else video_id[:40] + "..."
+        raise FeatureError(
+            f"video {shown!r}: expected an id that is not empty, not '.', has no '/' and no NUL, "
+            f"and at most {MAX_ID_BYTES} bytes of UTF-8; rename it"
+        )

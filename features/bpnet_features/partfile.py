@@ -59,7 +59,7 @@ class PartFile:
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._syncing: Future[None] | None = None
 
-    def begin(self, plan: str, create: Callable[[Path], None]) -> dict[str, str]:
+    def begin(self, plan: str, create: Callable[[Path], object]) -> dict[str, str]:
         """Go on with what is there, or create the file where that is not of this plan.
 
         Args:

@@ -1,7 +1,7 @@
-"""What a converted store will hold, laid out before any number is read.
+"""What a store will hold, laid out before any number is written.
 
-Every dataset is allocated and every attribute written at once. From then on the structure of the
-HDF5 file stays as it is, and numbers can go straight to their places.
+The array of all clips is allocated and the table of videos written at once. From then on the
+structure of the HDF5 file stays as it is, and numbers can go straight to their places.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from bpnet_features.errors import FeatureError
+from bpnet_features.header import PACKED, write_header
+from bpnet_features.ids import check_id
+from bpnet_features.packed import CLIPS, VIDEOS, row_type
 from bpnet_features.source import Entry, FeatureSource, entry_grid
 from bpnet_features.spec import FeatureSpec
-from bpnet_features.store import check_id, write_header, write_times
 from bpnet_features.timebase import TimeBaseWatch
 
-# The numbers of a video begin at a page: they are written faster, and can be mapped into memory.
-PAGE_BYTES = 4096
-ALIGNED_BYTES = 512  # smaller ones lie anywhere, and so does what HDF5 notes of each
+PAGE_BYTES = 4096  # the array of all clips begins at a page, where it is as large as one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +103,26 @@ def digest(source: FeatureSource, places: Iterable[Place]) -> str:
     """Names the file that is to be made, and what it is made from."""
     # The notes say how the streams are normalised, which the spec alone need not.
     videos = [(place.video_id, *dataclasses.astuple(place.entry)) for place in places]
-    wanted = [str(source.path.resolve()), source.spec.to_json(), source.notes, videos]
+    wanted = [PACKED, str(source.path.resolve()), source.spec.to_json(), source.notes, videos]
     return hashlib.sha256(json.dumps(wanted, default=float).encode()).hexdigest()
 
 
-def lay_out(path: Path, spec: FeatureSpec, places: Iterable[Place], total: int) -> None:
-    """Write a store in which all is said but the numbers."""
+def lay_out(path: Path, spec: FeatureSpec, places: Sequence[Place], dtype: str) -> int:
+    """Write a store in which all is said but the numbers.
+
+    Args:
+        path: The file; it is replaced.
+        spec: How the features were made.
+        places: Its videos, in the order in which their clips are to lie.
+        dtype: Name of the stored type.
+
+    Returns:
+        Where the clips of the first video begin, in bytes.
+
+    Raises:
+        FeatureError: There is no room for it.
+    """
+    total = sum(place.num_bytes for place in places)
     free = shutil.disk_usage(path.parent).free
     if total > free:
         raise FeatureError(
@@ -119,51 +134,74 @@ def lay_out(path: Path, spec: FeatureSpec, places: Iterable[Place], total: int) 
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     creation.set_obj_track_times(False)  # the same features give the same bytes on any day
-    # The lock is ours already; HDF5 would try to take it again.
+    shape = (sum(place.entry.num_clips for place in places), spec.feature_dim)
+    # The lock is ours already where there is one; HDF5 would try to take it again.
     with h5py.File(
         path,
         "w",
         locking=False,
-        alignment_threshold=ALIGNED_BYTES,
+        alignment_threshold=PAGE_BYTES,
         alignment_interval=PAGE_BYTES,
     ) as file:
         write_header(file, spec)
-        for place in places:
-            entry = place.entry
-            space = h5py.h5s.create_simple((entry.num_clips, entry.feature_dim))
-            kind = h5py.h5t.py_create(on_disk(entry.dtype))
-            number = h5py.h5d.create(file.id, place.video_id.encode(), kind, space, creation)
-            write_times(
-                h5py.Dataset(number),
-                entry.duration_seconds,
-                entry.stride_seconds,
-                entry.start_seconds,
-                entry.resampled_from,
-            )
+        space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(on_disk(dtype))
+        clips = h5py.h5d.create(file.id, CLIPS.encode(), kind, space, creation)
+        _write_table(file, _rows(places))
+        return clips.get_offset() or 0
 
 
-def find_offsets(path: Path, places: Iterable[Place]) -> list[Place]:
+def _rows(places: Sequence[Place]) -> npt.NDArray[np.void]:
+    ids = [place.video_id.encode() for place in places]
+    rows = np.zeros(len(places), row_type(max(map(len, ids), default=1)))
+    counts = np.array([place.entry.num_clips for place in places], dtype=np.int64)
+    rows["id"] = ids
+    rows["first_clip"] = np.cumsum(counts) - counts
+    rows["num_clips"] = counts
+    for row, place in zip(rows, places, strict=True):
+        entry = place.entry
+        row["duration_seconds"] = _or_nan(entry.duration_seconds)
+        row["start_seconds"] = entry.start_seconds
+        row["stride_seconds"] = _or_nan(entry.stride_seconds)
+        row["resampled_from"] = entry.resampled_from or 0
+    return rows
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _write_table(file: h5py.File, rows: npt.NDArray[np.void]) -> None:
+    file.create_dataset(VIDEOS, data=rows, track_times=False)
+
+
+def find_offsets(path: Path, places: Sequence[Place]) -> list[Place]:
     """The places, now that the file is laid out."""
-    found = []
     try:
         with h5py.File(path, "r", locking=False) as file:
-            for place in places:
-                dataset = h5py.h5d.open(file.id, place.video_id.encode())
-                found.append(dataclasses.replace(place, offset=dataset.get_offset()))
-    except (OSError, KeyError, RuntimeError) as err:
+            offset = file[CLIPS].id.get_offset()
+            if len(file[VIDEOS]) != len(places):
+                raise ValueError(f"{len(file[VIDEOS])} of {len(places)} rows")
+    except (OSError, KeyError, RuntimeError, ValueError) as err:
         raise FeatureError(
             f"{str(path)!r}: what an interrupted run left is damaged ({err}); remove it, to begin "
             "anew"
         ) from err
+    found = []
+    for place in places:
+        found.append(dataclasses.replace(place, offset=offset))
+        offset += place.num_bytes
     return found
 
 
 def remove(path: Path, video_ids: Iterable[str]) -> None:
-    """Take videos out of the file; their room stays empty."""
+    """Take videos out of the table; the room of their clips stays empty."""
     with h5py.File(path, "r+", locking=False) as file:
-        for video_id in video_ids:
-            del file[video_id]
+        rows = file[VIDEOS][()]
+        gone = np.array([video_id.encode() for video_id in video_ids])
+        del file[VIDEOS]
+        _write_table(file, rows[~np.isin(rows["id"], gone)])
 
 
 def on_disk(dtype: str) -> np.dtype[np.floating]:
+    """The type of numbers in the file, by its name."""
     return np.dtype(dtype).newbyteorder("<")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bpnet_features.errors import FeatureError, MissingVideoError
 from bpnet_features.grid import ClipGrid
+from bpnet_features.halves import to_single
 from bpnet_features.spec import FeatureSpec
 
 # Bounds the memory that a damaged file can ask for: as many clips as two days have frames.
@@ -203,11 +204,10 @@ def check_clips(
         )
     if len(clips) == 0:
         raise FeatureError(f"{where}: zero clips; extract this video again", kind="zero clips")
-    with np.errstate(over="ignore"):
-        single = clips.astype(np.float32, copy=False)
-    finite = np.isfinite(single)
-    if not finite.all():
-        bad = np.flatnonzero(~finite.all(axis=1))
+    single, finite = to_single(clips)
+    if not finite:
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(clips.astype(np.float32)).all(axis=1))
         raise FeatureError(
             f"{where}: NaN or infinite values in {len(bad)} of {len(clips)} clips, first in clip "
             f"{bad[0]}; extract this video again",

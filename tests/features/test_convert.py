@@ -27,6 +27,7 @@ from bpnet_features import FeatureError, FeatureStore
 from bpnet_features import partfile as partfile_module
 from bpnet_features import places as places_module
 from bpnet_features.convert import convert
+from bpnet_features.header import APART, write_header
 from bpnet_features.source import Entry
 
 
@@ -81,24 +82,48 @@ def test_values_times_and_summary(folder: Path, out: Path, dtype: str) -> None:
     with h5py.File(out, locking=False) as file:
         assert dict(file.attrs) == {
             "format": "bpnet-features",
-            "format_version": 1,
+            "format_version": 2,
             "spec": source.spec.to_json(),
         }
-        assert dict(file["v0"].attrs) == {"start_seconds": 0.0, "stride_seconds": 0.5}
-        times = {"duration_seconds": 2.4, "start_seconds": 0.0, "stride_seconds": 0.5}
-        assert dict(file["v1"].attrs) == times
+        first, second = (row.item() for row in file["videos"][:2])
+        assert first[:3] == (b"v0", 0, 3) and np.isnan(first[3]) and first[4:] == (0.0, 0.5, 0)
+        assert second == (b"v1", 3, 5, 2.4, 0.0, 0.5, 0)
 
 
 def test_numbers_lie_in_one_piece_and_aligned(folder: Path, out: Path) -> None:
+    for number in range(10):
+        np.save(folder / f"v{number}.npy", clips(number, 20 + number))
     convert(Folder(folder), out)
     with h5py.File(out, locking=False) as file:
-        for number in range(10):
-            dataset = file[f"v{number}"]
-            assert dataset.chunks is None and dataset.dtype == "<f4"
-            offset = dataset.id.get_offset()
-            assert offset % 4096 == 0 or dataset.nbytes < 512
-            mapped = np.memmap(out, "<f4", "r", offset, dataset.shape)
-            assert np.array_equal(mapped, clips(number))
+        dataset = file["clips"]
+        assert dataset.chunks is None and dataset.dtype == "<f4"
+        offset = dataset.id.get_offset()
+        assert offset % 4096 == 0
+        mapped = np.memmap(out, "<f4", "r", offset, dataset.shape)
+        expected = [clips(number, 20 + number) for number in range(10)]
+        assert np.array_equal(mapped, np.concatenate(expected))
+
+
+def test_a_store_of_the_former_version_is_packed(folder: Path, out: Path) -> None:
+    expected, former = out.with_name("expected.h5"), out.with_name("former.h5")
+    durations = {"v1": 2.4, "v9": 9.0}
+    convert(Folder(folder), expected, durations=durations, max_clips=9)
+    packed = FeatureStore(expected)
+    with h5py.File(former, "w") as file:
+        write_header(file, SPEC, APART)
+        for video_id in packed.video_ids():
+            entry = packed.entry(video_id)
+            file[video_id] = packed.read_clips(video_id)
+            times = {
+                "duration_seconds": entry.duration_seconds,
+                "stride_seconds": entry.stride_seconds,
+                "start_seconds": entry.start_seconds,
+                "resampled_from": entry.resampled_from,
+            }
+            given = {name: value for name, value in times.items() if value is not None}
+            file[video_id].attrs.update(given)
+    convert(FeatureStore(former), out)
+    assert out.read_bytes() == expected.read_bytes()
 
 
 def test_a_converted_store_converts_to_the_same_bytes(folder: Path, out: Path) -> None:
@@ -114,11 +139,11 @@ def test_pooling_twice_is_refused(folder: Path, out: Path) -> None:
         convert(FeatureStore(out), out.with_name("g.h5"), max_clips=8)
 
 
-@pytest.mark.parametrize("value", [2, 0, -1, 5_000_000])
+@pytest.mark.parametrize("value", [2, -1, 5_000_000])
 def test_a_store_that_lies_about_pooling(folder: Path, out: Path, value: int) -> None:
     convert(Folder(folder), out, durations={"v0": 4.0})
     with h5py.File(out, "r+", locking=False) as file:
-        file["v0"].attrs["resampled_from"] = value
+        file["videos"]["resampled_from"] = [value] * 10
     with pytest.raises(FeatureError, match=rf"'v0' .*3 clips, resampled_from={value}: expected"):
         FeatureStore(out).read("v0")
 

@@ -26,7 +26,7 @@ from bpnet_features import (
     open_features,
 )
 from bpnet_features.bounds import MAX_ARRAY_BYTES
-from bpnet_features.store import write_header
+from bpnet_features.header import APART, write_header
 
 CLIPS = np.ones((4, 3), np.float32)
 TINY = {"backbone": "tiny", "feature_dim": 3}
@@ -393,7 +393,7 @@ def test_hdf5(tmp_path: Path, write: Callable[[h5py.File], None], match: str, ow
     path = tmp_path / "f.h5"
     with h5py.File(path, "w") as file:
         if own:
-            write_header(file, FeatureSpec("tiny", 3))
+            write_header(file, FeatureSpec("tiny", 3), APART)
         write(file)
     if not own:
         refused(path, "hdf5", rf"'a'.*{match}")
@@ -415,7 +415,7 @@ def test_a_heap_of_texts_that_has_no_end(tmp_path: Path, size: int) -> None:
     """HDF5 itself would walk in it for ever."""
     path = tmp_path / "f.h5"
     with h5py.File(path, "w") as file:
-        write_header(file, FeatureSpec("tiny", 3))
+        write_header(file, FeatureSpec("tiny", 3), APART)
         file["a"] = CLIPS
     data = bytearray(path.read_bytes())
     place = data.index(b"GCOL") + 16  # the first object: number, references, size
@@ -430,7 +430,7 @@ def test_a_text_longer_than_what_is_there(tmp_path: Path) -> None:
     """HDF5 itself would take 4 GB for it."""
     path = tmp_path / "f.h5"
     with h5py.File(path, "w") as file:
-        write_header(file, FeatureSpec("tiny", 3))
+        write_header(file, FeatureSpec("tiny", 3), APART)
     data = path.read_bytes()
     spec = FeatureSpec("tiny", 3).to_json().encode()
     text = struct.pack("<LQ", len(spec), data.index(b"GCOL"))
@@ -444,7 +444,7 @@ def test_an_hdf5_file_cut_off_or_flipped_anywhere(tmp_path: Path) -> None:
     """Whatever comes is an error of ours, or the features."""
     path = tmp_path / "f.h5"
     with h5py.File(path, "w") as file:
-        write_header(file, FeatureSpec("tiny", 3))
+        write_header(file, FeatureSpec("tiny", 3), APART)
         for name in "abc":
             file.create_dataset(name, data=CLIPS, compression="gzip")
             file[name].attrs["duration_seconds"] = 8.0
@@ -528,7 +528,7 @@ def test_ids_are_no_paths(tmp_path: Path, trick: str) -> None:
     np.save(tmp_path / "secret.npy", CLIPS)
     np.save(folder / "a.npy", CLIPS)
     with h5py.File(tmp_path / "f.h5", "w") as file:
-        write_header(file, FeatureSpec("tiny", 3))
+        write_header(file, FeatureSpec("tiny", 3), APART)
         file["a"] = CLIPS
     with h5py.File(tmp_path / "g.h5", "w") as file:
         file["a/clips"] = CLIPS

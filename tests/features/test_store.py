@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import pickle
 import signal
 import subprocess
@@ -22,8 +23,8 @@ from bpnet_features import (
     FeatureWriter,
     MissingVideoError,
 )
+from bpnet_features.header import APART, PACKED, write_header
 from bpnet_features.source import Entry
-from bpnet_features.store import write_header
 
 SPEC = FeatureSpec(backbone="tiny", feature_dim=3)
 CLIPS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -38,7 +39,7 @@ def write(path: Path, clips: np.ndarray = CLIPS, dtype: str = "float32") -> Path
 def raw(path: Path, **arrays: np.ndarray) -> Path:
     """A store that no writer of ours would write."""
     with h5py.File(path, "w") as file:
-        write_header(file, SPEC)
+        write_header(file, SPEC, APART)
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
     return path
@@ -59,27 +60,48 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     assert store.files("a") == (store.path,)
 
 
-def test_attributes_are_those_of_the_format(tmp_path: Path) -> None:
+def test_the_file_is_that_of_the_format(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
     with FeatureWriter(path, SPEC) as writer:
-        writer.add("a", CLIPS, 8.0)
         writer.add("b", CLIPS, 8.5, stride_seconds=2.0, start_seconds=0.25)
+        writer.add("ä", CLIPS[:2] + 7, None)
     with h5py.File(path) as file:
-        attributes = dict(file.attrs)
-        assert attributes == {
+        assert dict(file.attrs) == {
             "format": "bpnet-features",
-            "format_version": 1,
+            "format_version": 2,
             "spec": SPEC.to_json(),
         }
-        assert dict(file["a"].attrs) == {"duration_seconds": 8.0, "start_seconds": 0.0}
-        assert dict(file["b"].attrs) == {
-            "duration_seconds": 8.5,
-            "start_seconds": 0.25,
-            "stride_seconds": 2.0,
-        }
+        assert sorted(file) == ["clips", "videos"]
+        assert file["clips"].dtype == "<f4" and file["clips"].chunks is None
+        assert np.array_equal(file["clips"], np.concatenate([CLIPS, CLIPS[:2] + 7]))
+        table = file["videos"]
+        assert table.dtype.names == (
+            "id",
+            "first_clip",
+            "num_clips",
+            "duration_seconds",
+            "start_seconds",
+            "stride_seconds",
+            "resampled_from",
+        )
+        first, second = (row.item() for row in table)
+        assert first == (b"b", 0, 4, 8.5, 0.25, 2.0, 0)
+        assert second[:3] == ("ä".encode(), 4, 2) and np.isnan([second[3], second[5]]).all()
     grid = FeatureStore(path).read("b")[1]
     assert grid.edges_seconds.tolist() == [0.25, 2.25, 4.25, 6.25, 8.5]
     assert grid.duration_seconds == 8.5
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_former_version_is_read(tmp_path: Path) -> None:
+    with h5py.File(raw(tmp_path / "f.h5", a=CLIPS, b=CLIPS.astype(np.float16)), "a") as file:
+        file["a"].attrs.update(duration_seconds=8.5, start_seconds=0.25, stride_seconds=2.0)
+    store = FeatureStore(tmp_path / "f.h5")
+    assert store.entry("a") == Entry(4, 3, "float32", 8.5, 2.0, 0.25)
+    assert store.entry("b") == Entry(4, 3, "float16")
+    assert np.array_equal(store.read("a")[0], CLIPS)
+    assert np.array_equal(store.read("b", 8.0)[0], CLIPS)
+    assert store.notes[1].startswith("format version 1: `bpnet features convert` makes it")
 
 
 def test_stored_duration_wins_over_the_annotation(tiny_store: Path) -> None:
@@ -295,15 +317,31 @@ def test_damaged_times(tmp_path: Path, name: str, value: object, match: str) -> 
         FeatureStore(tmp_path / "f.h5").read("a", 8.0)
 
 
-def test_pickled_store_opens_anew(tiny_store: Path) -> None:
+@pytest.fixture(params=[APART, PACKED])
+def either_store(request: pytest.FixtureRequest, tmp_path: Path, tiny_store: Path) -> Path:
+    """`tiny_store` in each version of the format."""
+    if request.param == PACKED:
+        return tiny_store
     store = FeatureStore(tiny_store)
-    again = pickle.loads(pickle.dumps(store))
-    assert again._file._file is None
-    assert np.array_equal(again.read("v1")[0], store.read("v1")[0])
+    with h5py.File(tmp_path / "apart.h5", "w") as file:
+        write_header(file, store.spec, APART)
+        for video_id in store.video_ids():
+            file[video_id] = store.read(video_id)[0]
+            file[video_id].attrs["duration_seconds"] = 8.0
+    return tmp_path / "apart.h5"
 
 
-def test_closing_and_reading_again(tiny_store: Path) -> None:
-    with FeatureStore(tiny_store) as store:
+def test_pickled_store_opens_anew(either_store: Path) -> None:
+    store = FeatureStore(either_store)
+    expected = store.read("v1")[0]
+    pickled = pickle.dumps(store)
+    assert len(pickled) < 4000  # the index alone; the clips are 2 kB
+    again = pickle.loads(pickled)
+    assert np.array_equal(again.read("v1")[0], expected)
+
+
+def test_closing_and_reading_again(either_store: Path) -> None:
+    with FeatureStore(either_store) as store:
         first = store.read("v1")[0]
     assert np.array_equal(store.read("v1")[0], first)
     store.close()
@@ -317,8 +355,8 @@ def sum_of_video(store: FeatureStore, video_id: str) -> float:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 # Forking warns where another test has started threads; the store is safe either way.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_reading_in_worker_processes(tiny_store: Path, method: str) -> None:
-    store = FeatureStore(tiny_store)
+def test_reading_in_worker_processes(either_store: Path, method: str) -> None:
+    store = FeatureStore(either_store)
     expected = [sum_of_video(store, f"v{number}") for number in range(4)]
     with multiprocessing.get_context(method).Pool(2) as pool:
         jobs = [(store, f"v{number % 4}") for number in range(16)]
@@ -327,16 +365,22 @@ def test_reading_in_worker_processes(tiny_store: Path, method: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_inherited_store_is_opened_anew(tiny_store: Path) -> None:
-    """Under fork the child holds the parent's object itself, not a pickled copy."""
-    store = FeatureStore(tiny_store)
+def test_inherited_store_is_opened_anew(either_store: Path) -> None:
+    """Under fork the child holds the parent's object itself, not a pickled copy.
+
+    A file of HDF5's is opened anew; a map is shared.
+    """
+    store = FeatureStore(either_store)
     expected = sum_of_video(store, "v2")
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
-    children = [
-        context.Process(target=lambda: answers.put((sum_of_video(store, "v2"), store._file._pid)))
-        for _ in range(2)
-    ]
+
+    def answer() -> None:
+        file = getattr(store._videos, "_file", None)
+        total = sum_of_video(store, "v2")
+        answers.put((total, os.getpid() if file is None else file._pid))
+
+    children = [context.Process(target=answer) for _ in range(2)]
     for child in children:
         child.start()
     results = [answers.get(timeout=30) for _ in children]

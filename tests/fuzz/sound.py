@@ -11,7 +11,7 @@ from releases import AUTO_SPECS, LAYOUTS, STREAMS
 from subject import Subject
 
 from bpnet_features import FeatureSpec
-from bpnet_features.store import write_header
+from bpnet_features.header import APART, write_header
 
 PREDICTIONS = {
     "bpnet": '{"qid": "7", "moments": [{"start_seconds": 1, "end_seconds": 4, "score": 0.5}], '
@@ -80,7 +80,7 @@ def _tiny(root: Path) -> list[Subject]:
                     data = file.create_dataset(name.format(video_id), data=clips, **options)
                     data.attrs["duration_seconds"] = 2.0
                 if layout == "bpnet":
-                    write_header(file, FeatureSpec(feature_dim=3, **spec))
+                    write_header(file, FeatureSpec(feature_dim=3, **spec), APART)
             subjects.append(Subject("features", path, layout, spec))
     return subjects
 

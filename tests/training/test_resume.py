@@ -147,6 +147,23 @@ def test_cut_off_again_and_again(dataset_root: Path, whole: Path, tmp_path: Path
     assert_same_run(tmp_path, whole)
 
 
+def test_batches_of_similar_lengths_are_resumed(
+    dataset_root: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Other batches than by chance, and the same again after a cut."""
+    changes: dict[str, Any] = {"trainer__similar_lengths": True}
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    train(tiny_run.config(dataset_root, **changes), tmp_path / "whole")
+    assert records(tmp_path / "whole") != records(whole)
+    config = tiny_run.config(dataset_root, resume="auto", **changes)
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Killed):
+        cut_off_in_step(monkeypatch, 7)
+        train(config, tmp_path / "cut")
+    train(config, tmp_path / "cut")
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
 def test_rare_validation_is_resumed(dataset_root: Path, tmp_path: Path) -> None:
     """Between two validations the last one's metrics stand in the checkpoint all the same."""
     changes: dict[str, Any] = {"trainer__max_epochs": 4, "trainer__validate_every": 2}
