@@ -115,9 +115,17 @@ def compose(path: str, config_name: str, overrides: list[str]) -> dict[str, Any]
         except (HydraException, OmegaConfBaseException) as err:
             key = re.search(r"Could not override '([^']+)'", str(err))
             if key and "not in struct" in _chain(err):
-                base = _flat(hydra.compose(config_name))
-                raise ConfigError(unknown_key(key[1], base)) from err
+                base = _flat(hydra.compose(config_name, _choices(config_name, overrides)))
+                group = key[1].rpartition(".")[0]
+                beside = [name for name in base if name.rpartition(".")[0] == group]
+                raise ConfigError(unknown_key(key[1], beside or base)) from err
             raise ConfigError(_with_nested_options(" ".join(str(err).split()))) from err
+
+
+def _choices(config_name: str, overrides: list[str]) -> list[str]:
+    """The overrides that choose among the files of a group: `data=jsonl`."""
+    groups = hydra.compose(config_name, return_hydra_config=True).hydra.runtime.choices
+    return [one for one in overrides if one.partition("=")[0] in {*groups, "experiment"}]
 
 
 def _with_nested_options(message: str) -> str:

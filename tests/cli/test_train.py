@@ -45,6 +45,10 @@ REFUSED = {
         "ConfigError: unknown config key 'trainer.batchsize': did you mean trainer.batch_size",
     ),
     "an unknown top key": (f"{GOOD} sed=3", "ConfigError: unknown config key 'sed'.*seed"),
+    "a key of another option of its group": (
+        "data=jsonl data.root=here",
+        r"ConfigError: unknown config key 'data.root': (?!.*data.root)",
+    ),
     "an added key": (f"{GOOD} +trainer.epochs=3", "ConfigError: unknown config key 'trainer.epoch"),
     "an unknown option": (f"{GOOD} model=bpnt", "ConfigError: .*'model/bpnt'.*bpnet"),
     "an unknown group": (f"{GOOD} +modle=bpnet", "ConfigError: .*modle"),
