@@ -47,20 +47,24 @@ class Checkpoint:
     query_spec: FeatureSpec | None = None
     calibration: dict[str, Any] | None = None
 
+    def metadata(self) -> dict[str, str]:
+        """Everything but the weights, as JSON by name."""
+        names = ("model", "sizes", "vocabulary", "data", "training")
+        metadata = {name: json.dumps(getattr(self, name)) for name in names}
+        metadata["feature_spec"] = self.feature_spec.to_json()
+        if self.query_spec is not None:
+            metadata["query_spec"] = self.query_spec.to_json()
+        if self.calibration is not None:
+            metadata["calibration"] = json.dumps(self.calibration)
+        return metadata
+
     def save(self, path: Path) -> None:
         """Write the file; it appears whole or not at all.
 
         Args:
             path: Where to; its folder must exist.
         """
-        metadata = {"format": FORMAT_NAME, "version": str(FORMAT_VERSION)}
-        for name in ("model", "sizes", "vocabulary", "data", "training"):
-            metadata[name] = json.dumps(getattr(self, name))
-        metadata["feature_spec"] = self.feature_spec.to_json()
-        if self.query_spec is not None:
-            metadata["query_spec"] = self.query_spec.to_json()
-        if self.calibration is not None:
-            metadata["calibration"] = json.dumps(self.calibration)
+        metadata = {"format": FORMAT_NAME, "version": str(FORMAT_VERSION), **self.metadata()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
         write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 

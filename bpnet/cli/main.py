@@ -16,6 +16,7 @@ COMMANDS = {
     "localize": "find sentences in a video",
     "features": "inspect, check, convert, extract feature files; render the built-in sample",
     "data": "check, draw and download annotation files",
+    "export": "checkpoint -> ONNX or torch.export file",
     "import-vslnet": "trained weights of VSLNet's PyTorch code -> checkpoint",
 }
 

@@ -110,10 +110,26 @@ class BPNet(nn.Module):
         Returns:
             The output of the stages.
         """
-        masks = (batch.video_mask, batch.query_mask)
         query = self.encoder.encode_query(
             batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
         )
+        return self.judge(video, query, batch.video_mask, batch.query_mask)
+
+    def judge(
+        self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor
+    ) -> BPNetOutput:
+        """Both stages, of sides that are encoded.
+
+        Args:
+            video: The clips (B, T, D).
+            query: The tokens (B, L, D).
+            video_mask: (B, T).
+            query_mask: (B, L).
+
+        Returns:
+            The output of the stages.
+        """
+        masks = (video_mask, query_mask)
         stage_one = self.propose(video, query, *masks)
         proposals, frames, tokens = stage_one.proposals, stage_one.frames, query.states
         if self.stage_two is None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bpnet.models.fusion import span_weights
+from bpnet.models.sizes import is_open
 from bpnet.spans import paired_tiou
 
 
@@ -23,11 +24,13 @@ def pool_cells(frames: Tensor, video_mask: Tensor, max_cells: int) -> tuple[Tens
     lengths = video_mask.sum(dim=1)
     counts = lengths.clamp(max=max_cells)
     widths = lengths.to(frames.dtype) / counts
-    places = torch.arange(min(frames.shape[1], max_cells), device=frames.device)
+    num_clips = frames.shape[1]
+    most = max_cells if is_open(num_clips) else min(num_clips, max_cells)
+    places = torch.arange(most, device=frames.device)
     mask = places < counts[:, None]
     first = torch.where(mask, places, 0)[..., None] * widths[:, None, None]
     spans = torch.cat([first, first + widths[:, None, None]], dim=-1)
-    weights = span_weights(spans, frames.shape[1])
+    weights = span_weights(spans, num_clips)
     return (weights @ frames) * mask[..., None], mask, widths
 
 

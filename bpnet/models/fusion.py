@@ -121,7 +121,7 @@ class Fusion(nn.Module):
         frames = self.project(frames) * video_mask[..., None]
         parts = split_spans(proposals.spans, self.num_parts)
         spans = span_weights(parts, frames.shape[1]).to(frames.dtype) @ frames
-        spans = spans.view(len(frames), -1, self.num_parts * frames.shape[2])  # (B, K, parts D)
+        spans = spans.view(frames.shape[0], -1, self.num_parts * frames.shape[2])  # (B, K, parts D)
         if self.ends is not None:
             spans = self.ends(torch.cat([spans, *_boundary_frames(frames, proposals)], dim=-1))
         if self.query_pool is not None and self.query_concat is not None:

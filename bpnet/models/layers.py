@@ -115,8 +115,15 @@ class CharacterEmbedding(nn.Module):
         Returns:
             (B, L, 100); zero for a padded word where ``mask_pads``.
         """
+        words = char_ids.flatten(0, 1)
+        if torch.compiler.is_compiling():  # how many differ is no size that a graph can know
+            return self._read(words).view(*char_ids.shape[:2], self.OUT_DIM)
         # Words come again and again, and padding most of all: each is read once.
-        ids, row = torch.unique(char_ids.flatten(0, 1), dim=0, return_inverse=True)
+        ids, row = torch.unique(words, dim=0, return_inverse=True)
+        return self._read(ids)[row].view(*char_ids.shape[:2], self.OUT_DIM)
+
+    def _read(self, ids: Tensor) -> Tensor:
+        """Words (N, W) as vectors (N, 100)."""
         letters = self.dropout(self.table(ids)).transpose(1, 2)  # (words, dim, W) for Conv1d
         num_letters = (ids != 0).sum(dim=1)
         parts = []
@@ -131,7 +138,7 @@ class CharacterEmbedding(nn.Module):
             if not self.mask_pads:
                 real = torch.ones_like(real)
             parts.append(found.masked_fill(~real[:, None], 0).amax(dim=-1))
-        return torch.cat(parts, dim=-1)[row].view(*char_ids.shape[:2], self.OUT_DIM)
+        return torch.cat(parts, dim=-1)
 
 
 class VideoQueryAttention(nn.Module):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bpnet.models.layers import masked_softmax, negative
+from bpnet.models.sizes import is_open, possibly
 from bpnet.spans import paired_tiou
 from bpnet.types import Proposals
 
@@ -29,6 +30,8 @@ def choose(candidates: Proposals, num_proposals: int, nms: float | None) -> Prop
         with their best one, False in the mask.
     """
     with torch.no_grad():
+        if is_open(candidates.logits.shape[1]):
+            candidates = _lengthened(candidates, num_proposals)
         confidence = candidates.logits.masked_fill(~candidates.mask, -torch.inf)
         count = min(num_proposals, confidence.shape[1])
         if nms is None:
@@ -39,6 +42,15 @@ def choose(candidates: Proposals, num_proposals: int, nms: float | None) -> Prop
         index = torch.where(mask, index, index[:, :1])
         spans = candidates.spans.gather(1, index[..., None].expand(-1, -1, 2))
     return Proposals(spans, logits.masked_fill(~mask, negative(logits.dtype)), mask)
+
+
+def _lengthened(candidates: Proposals, by: int) -> Proposals:
+    """The same with some that are not there, so that any number of candidates is enough."""
+    return Proposals(
+        F.pad(candidates.spans, (0, 0, 0, by)),
+        F.pad(candidates.logits, (0, by), value=negative(candidates.logits.dtype)),
+        F.pad(candidates.mask, (0, by)),
+    )
 
 
 def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple[Tensor, Tensor]:
@@ -123,11 +135,12 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         # Of each video's own length, so that what else is in the batch changes nothing.
         blocks = (video_mask.sum(dim=1) + NUM_BLOCKS - 1) // NUM_BLOCKS
         first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=pairs.device)
-        spans = pairs.new_zeros(len(pairs), len(first), 2)
+        spans = pairs.new_zeros(pairs.shape[0], len(first), 2)
         weights, best = spans[..., 0], spans[..., 1]
-        for block in range(1, (num_clips + NUM_BLOCKS - 1) // NUM_BLOCKS + 1):
-            width = NUM_BLOCKS * block
-            spare = max(0, width - num_clips)
+        block = 0
+        while possibly(num_clips > (width := NUM_BLOCKS * block)):
+            block, width = block + 1, width + NUM_BLOCKS
+            spare = width if is_open(num_clips) else max(0, width - num_clips)
             square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)[:, :width, :width]
             peak, index = F.max_pool2d(square[:, None], block, return_indices=True)
             total = F.avg_pool2d(square[:, None].exp(), block) * block**2
@@ -138,7 +151,10 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
             weights, best = torch.where(fits, total, weights), torch.where(fits, peak, best)
         mask = best > -torch.inf
         weights = weights / weights.sum(dim=1, keepdim=True)
-        expected = weights @ _block_overlaps(pairs.device).to(weights.dtype)
+        # Tensors of a graph that is being traced must not be kept.
+        tracing = torch.compiler.is_compiling()
+        overlaps = (_block_overlaps if tracing else _kept_block_overlaps)(pairs.device)
+        expected = weights @ overlaps.to(weights.dtype)
         logits = expected.clamp(min=1e-6).log()
         logits = logits.masked_fill(~mask, negative(logits.dtype))
         # What is not there still has to be a span.
@@ -146,9 +162,11 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
     return Proposals(spans, logits, mask)
 
 
-@functools.lru_cache(maxsize=8)
 def _block_overlaps(device: torch.device) -> Tensor:
     """Temporal IoU of all spans of whole blocks with one another (N, N)."""
     first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=device)
     spans = torch.stack([first, last + 1], dim=-1).float()
     return paired_tiou(spans[:, None], spans[None])
+
+
+_kept_block_overlaps = functools.lru_cache(maxsize=8)(_block_overlaps)

@@ -63,7 +63,7 @@ class SetProposer(nn.Module):
         Returns:
             The predictions.
         """
-        slots = self.slots[None].expand(len(frames), -1, -1)
+        slots = self.slots[None].expand(frames.shape[0], -1, -1)
         read = self.decoder(slots, frames, memory_key_padding_mask=~video_mask)
         centre, width = torch.sigmoid(self.span(read).float()).unbind(dim=-1)
         lengths = video_mask.sum(dim=1)

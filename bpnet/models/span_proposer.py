@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bpnet.models.cells import pool_cells
 from bpnet.models.feature_encoder import FeatureEncoder
 from bpnet.models.layers import NEGATIVE
+from bpnet.models.sizes import is_open, possibly
 from bpnet.types import Proposals
 
 
@@ -173,8 +174,8 @@ class SpanProposer(nn.Module):
         Returns:
             The logits.
         """
-        mask, widths = video_mask, frames.new_ones(len(frames))
-        if frames.shape[1] > self.max_cells:
+        mask, widths = video_mask, frames.new_ones(frames.shape[0])
+        if possibly(frames.shape[1] > self.max_cells):
             frames, mask, widths = pool_cells(frames, video_mask, self.max_cells)
         start, end = self.predictor(frames, mask)
         start = start.float().masked_fill(~mask, NEGATIVE)
@@ -211,9 +212,16 @@ def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:
     """
     num_clips = pairs.shape[1]
     with torch.no_grad():
-        logits, index = pairs.flatten(1).topk(min(count, num_clips * (num_clips + 1) // 2), dim=1)
+        joint = pairs.flatten(1)
+        if is_open(num_clips):
+            joint = F.pad(joint, (0, count), value=-torch.inf)
+        else:
+            count = min(count, num_clips * (num_clips + 1) // 2)
+        logits, index = joint.topk(count, dim=1)
         mask = logits > -torch.inf
-        spans = torch.stack([index // num_clips, index % num_clips + 1], dim=-1).to(logits.dtype)
+        first = index // num_clips
+        last = index - first * num_clips  # not a remainder: ONNX has none of an open size
+        spans = torch.stack([first, last + 1], dim=-1).to(logits.dtype)
         lengths = video_mask.sum(dim=1)
         whole = torch.stack([torch.zeros_like(lengths), lengths], dim=-1).to(spans.dtype)
         spans = torch.where(mask[..., None], spans, whole[:, None])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bpnet.models.sizes import possibly
 from bpnet.spans import paired_tiou
 
 # Clips, and clips between two windows: the sliding windows in the code of BPNet's first author.
@@ -54,7 +56,7 @@ class WindowProposer(nn.Module):
         spans = sliding_windows(frames.shape[1]).to(frames)
         mask = spans[None, :, 1] <= lengths[:, None]
         whole = torch.stack([torch.zeros_like(lengths), lengths], dim=-1).to(spans)
-        spans = torch.cat([whole[:, None], spans[None].expand(len(frames), -1, -1)], dim=1)
+        spans = torch.cat([whole[:, None], spans[None].expand(frames.shape[0], -1, -1)], dim=1)
         mask = F.pad(mask, (1, 0), value=True)
         sums = F.pad((frames * video_mask[..., None]).float().cumsum(dim=1), (0, 0, 1, 0))
         start, end = (
@@ -70,9 +72,17 @@ def sliding_windows(num_clips: int) -> Tensor:
     windows = [
         (start, start + length)
         for length, stride in zip(LENGTHS, STRIDES, strict=True)
-        for start in range(0, num_clips - length + 1, stride)
+        for start in _starts(num_clips, length, stride)
     ]
     return torch.tensor(windows, dtype=torch.float32).reshape(-1, 2)
+
+
+def _starts(num_clips: int, length: int, stride: int) -> Iterator[int]:
+    """First clips of the windows of one length; of an open number of clips, of the largest."""
+    start = 0
+    while possibly(start + length <= num_clips):
+        yield start
+        start += stride
 
 
 def window_loss(
