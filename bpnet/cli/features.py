@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from bpnet.cli import convert
@@ -43,6 +44,11 @@ def main(arguments: list[str]) -> None:
     add.add_argument("out", help="feature file to write")
     add.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     add.set_defaults(run=_extract)
+
+    add = commands.add_parser("join", help="several stores of the same kind -> one")
+    add.add_argument("stores", nargs="+", help="stores, or folders of them")
+    add.add_argument("out", help="feature file to write")
+    add.set_defaults(run=_join)
 
     add = commands.add_parser("sample", help="render the built-in sample and extract its features")
     add.add_argument("dir", help="folder to write to")
@@ -85,11 +91,10 @@ def _check(args: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def _extract(args: argparse.Namespace) -> None:
-    from bpnet_features.extract import extract_videos
-
+def video_files(paths: Sequence[str]) -> list[Path]:
+    """The files among some paths, and the video files in the folders among them."""
     files: list[Path] = []
-    for path in map(Path, args.videos):
+    for path in map(Path, paths):
         if not path.is_dir():
             files.append(path)
             continue
@@ -98,8 +103,22 @@ def _extract(args: argparse.Namespace) -> None:
         if len(videos) < len(inside):
             print(f"{path}: {len(inside) - len(videos)} files that are no videos are left out")
         files += videos
+    return files
+
+
+def _extract(args: argparse.Namespace) -> None:
+    from bpnet_features.extract import extract_videos
+
+    files = video_files(args.videos)
     extract_videos(files, args.out, jobs=args.jobs)
     print(f"{len(files)} videos written to {args.out}")
+
+
+def _join(args: argparse.Namespace) -> None:
+    from bpnet_features.join import join_stores
+
+    count = join_stores(args.stores, args.out)
+    print(f"{count} videos written to {args.out}")
 
 
 def _sample(args: argparse.Namespace) -> None:

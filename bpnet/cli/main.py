@@ -17,6 +17,7 @@ COMMANDS = {
     "features": "inspect, check, convert, extract feature files; render the built-in sample",
     "data": "check, draw and download annotation files",
     "export": "checkpoint -> ONNX or torch.export file",
+    "offline": "extract features of, or ask, very many videos (Ray)",
     "import-vslnet": "trained weights of VSLNet's PyTorch code -> checkpoint",
 }
 

@@ -129,7 +129,7 @@ def extract_videos(
         raise FeatureError(f"no videos to extract for {os.fspath(out)!r}: give at least one file")
     if jobs < 1:
         raise FeatureError(f"jobs={jobs}: expected an integer >= 1")
-    _check_stems(files)
+    check_stems(files)
     broken = []
     with FeatureWriter(out, spec) as writer:
         results = _extract_all(files, spec, min(jobs, len(files)))
@@ -363,7 +363,7 @@ def _check_spec(spec: FeatureSpec) -> None:
         )
 
 
-def _check_stems(files: Sequence[Path]) -> None:
+def check_stems(files: Sequence[Path]) -> None:
     """Ids are file stems, so these must differ."""
     seen: dict[str, Path] = {}
     for file in files:

@@ -1,0 +1,162 @@
+"""`bpnet offline`: extraction and localization over very many videos, as a Ray Data job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bpnet.errors import CheckpointError, ConfigError, FeatureError
+
+if TYPE_CHECKING:
+    from bpnet.offline.run import Resources
+
+_EPILOG = """\
+The folder --out gets a file for each shard, whole or not at all. The same line goes on where a job
+was cut off. A video or query that fails stands there with its error; the exit status is then 1.
+
+For example:
+
+  bpnet offline extract videos/ --out features.parts
+  bpnet features join features.parts features.h5
+  bpnet offline localize runs/demo/train --features features.h5 --queries asked.jsonl --out answers
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Run a job; see ``bpnet offline --help``."""
+    args = _parser().parse_args(arguments)
+    for name in ("shard_size", "top", "processes"):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} {value}: expected an integer >= 1")
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+
+    from bpnet.offline.run import Resources, need_ray
+
+    need_ray()
+    args.run(args, Resources(args.processes, args.gpus, args.address))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bpnet offline",
+        description="Work over very many videos, on this machine or on a Ray cluster.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser("extract", help="video files -> a folder of stores, backbone `grid`")
+    add.add_argument("videos", nargs="*", help="video files, or folders of them")
+    add.add_argument("--list", metavar="FILE", help="a file with the path of a video a line")
+    _add_job(add, 100, "videos")
+    add.set_defaults(run=_extract)
+    add = commands.add_parser("localize", help="sentences about many videos -> answers as JSONL")
+    add.add_argument("checkpoint", help="checkpoint file, or run folder")
+    add.add_argument("--features", required=True, help="features of any layout")
+    add.add_argument(
+        "--queries", required=True, metavar="FILE", help='JSONL: {"video_id": ..., "query": ...}'
+    )
+    add.add_argument("--top", type=int, default=5, help="moments a sentence (5)")
+    add.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    _add_job(add, 1000, "queries")
+    add.set_defaults(run=_localize)
+    return parser
+
+
+def _add_job(add: argparse.ArgumentParser, size: int, items: str) -> None:
+    add.add_argument("--out", required=True, metavar="DIR", help="folder for the shards")
+    add.add_argument("--shard-size", type=int, default=size, help=f"{items} a shard ({size})")
+    add.add_argument("--processes", type=int, help="at most so many (one a core or GPU)")
+    add.add_argument("--gpus", type=float, default=0.0, help="GPUs a process, may be a share (0)")
+    add.add_argument("--address", help="of a Ray cluster, such as auto; this machine without it")
+
+
+def _extract(args: argparse.Namespace, resources: Resources) -> None:
+    from bpnet.cli.features import video_files
+    from bpnet.offline.workers import STORE, ExtractShard
+    from bpnet_features.extract import GRID_SPEC, check_stems
+
+    files = video_files(args.videos)
+    if args.list is not None:
+        if not Path(args.list).is_file():
+            raise FeatureError(f"--list {args.list!r}: no such file")
+        lines = Path(args.list).read_text(encoding="utf-8").splitlines()
+        files += [Path(line) for line in lines if line.strip()]
+    if not files:
+        raise FeatureError(f"no videos to extract for --out {args.out!r}: give at least one file")
+    check_stems(files)
+    paths = [str(file.resolve()) for file in files]
+    arguments = {"spec": GRID_SPEC.to_json(), "folder": str(Path(args.out).resolve())}
+    job = {"kind": "extract", "spec": GRID_SPEC.to_json()}
+    _do(args, resources, job, paths, STORE, ExtractShard, arguments)
+
+
+def _localize(args: argparse.Namespace, resources: Resources) -> None:
+    for name in ("checkpoint", "features"):
+        path = getattr(args, name)
+        if not Path(path).exists():
+            kind = CheckpointError if name == "checkpoint" else FeatureError
+            raise kind(f"{name} {path!r}: no such file or folder")
+
+    from bpnet.offline.queries import read_queries
+    from bpnet.offline.workers import ANSWERS, LocalizeShard
+
+    queries = [vars(query) for query in read_queries(Path(args.queries))]
+    arguments = {
+        "checkpoint": str(Path(args.checkpoint).resolve()),
+        "features": str(Path(args.features).resolve()),
+        "folder": str(Path(args.out).resolve()),
+        "device": args.device,
+        "top": args.top,
+    }
+    decides = ("checkpoint", "features", "top")
+    job = {"kind": "localize", **{name: arguments[name] for name in decides}}
+    _do(args, resources, job, queries, ANSWERS, LocalizeShard, arguments)
+
+
+def _do(
+    args: argparse.Namespace,
+    resources: Resources,
+    job: dict[str, Any],
+    items: list[Any],
+    suffix: str,
+    worker: type,
+    arguments: dict[str, Any],
+) -> None:
+    """Do the shards that are left, and tell what was done."""
+    from tqdm import tqdm
+
+    from bpnet.offline.run import run_shards
+    from bpnet.offline.shards import begin, cut, digest, left, num_failed
+    from bpnet.offline.workers import FAILED
+
+    out = Path(args.out)
+    job |= {"shard_size": args.shard_size, "num_items": len(items), "items": digest(items)}
+    begin(out, job)
+    shards = cut(items, args.shard_size, _video)
+    numbers = left(out, len(shards), suffix)
+    if numbers:
+        total = sum(len(shards[number]) for number in numbers)
+        with tqdm(total=total, desc=job["kind"], unit="item", disable=None) as bar:
+            for row in run_shards(shards, numbers, worker, arguments, resources):
+                bar.update(row["items"])
+    counts = {"shards": len(shards), "done_before": len(shards) - len(numbers)}
+    failed = num_failed(out, FAILED)
+    print(json.dumps({"out": str(out), "items": len(items), **counts, "failed": failed}))
+    if failed:
+        print(f"{failed} failed: see {out}/*{FAILED}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _video(item: Any) -> Any:
+    """Queries about one video stay together; a video file stands for itself."""
+    return item["video_id"] if isinstance(item, dict) else item
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

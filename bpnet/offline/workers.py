@@ -1,0 +1,116 @@
+"""What a process of a job does with a shard: writes its file, whole, and tells how it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bpnet.errors import BPNetError
+from bpnet.inference.localizer import Localizer
+from bpnet.offline.queries import Query
+from bpnet.offline.shards import shard_path
+from bpnet_features import FeatureWriter, open_features
+from bpnet_features.atomic import write_text_atomically
+from bpnet_features.extract import extract_video
+from bpnet_features.spec import FeatureSpec
+
+ANSWERS, STORE, FAILED = ".jsonl", ".h5", ".failed.jsonl"
+
+
+class LocalizeShard:
+    """Answers the queries of a shard; a video is read and encoded once for its queries.
+
+    Args:
+        checkpoint: Checkpoint file, or folder of a run.
+        features: Features of any layout.
+        folder: Where the files go.
+        device: Where to compute.
+        top: Moments a query.
+    """
+
+    def __init__(self, checkpoint: str, features: str, folder: str, device: str, top: int) -> None:
+        self.localizer = Localizer.from_pretrained(checkpoint, device)
+        self.store = open_features(features, default_spec=self.localizer.feature_spec)
+        self.folder = Path(folder)
+        self.top = top
+
+    def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the answers of a shard.
+
+        Args:
+            shard: Its ``"number"``, and its queries as JSON in ``"items"``.
+
+        Returns:
+            The number, how many queries it had, and how many of them have an error in place of
+            moments.
+        """
+        queries = [Query(**row) for row in json.loads(shard["items"])]
+        rows: list[dict[str, Any]] = []
+        for video_id, group in groupby(queries, key=lambda one: one.video_id):
+            rows += self._answers(video_id, list(group))
+        failed = [row for row in rows if "error" in row]
+        _write_failed(self.folder, shard["number"], failed)
+        write_text_atomically(shard_path(self.folder, shard["number"], ANSWERS), _lines(rows))
+        return {"number": shard["number"], "items": len(rows), "failed": len(failed)}
+
+    def _answers(self, video_id: str, queries: list[Query]) -> list[dict[str, Any]]:
+        rows = [vars(query).copy() for query in queries]
+        try:
+            video = self.localizer.open_video(self.store, video_id)
+            found = video.localize([query.query for query in queries], top=self.top)
+        except BPNetError as err:
+            return [{**row, "error": f"{type(err).__name__}: {err}"} for row in rows]
+        return [
+            {**row, "moments": [moment.to_dict() for moment in moments]}
+            for row, moments in zip(rows, found, strict=True)
+        ]
+
+
+class ExtractShard:
+    """Extracts the features of a shard of video files into a store.
+
+    Args:
+        spec: What to extract, as JSON.
+        folder: Where the stores go.
+    """
+
+    def __init__(self, spec: str, folder: str) -> None:
+        self.spec = FeatureSpec.from_json(spec, "the job")
+        self.folder = Path(folder)
+
+    def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the store of a shard, and beside it the videos that could not be read, if any.
+
+        Args:
+            shard: Its ``"number"``, and the paths of its videos as JSON in ``"items"``.
+
+        Returns:
+            The number, how many videos it had, and how many of them could not be read.
+        """
+        files = [Path(path) for path in json.loads(shard["items"])]
+        failed: list[dict[str, str]] = []
+        with FeatureWriter(shard_path(self.folder, shard["number"], STORE), self.spec) as writer:
+            for file in files:
+                try:
+                    clips, duration = extract_video(file, self.spec)
+                    writer.add(file.stem, clips, duration)
+                except BPNetError as err:
+                    failed.append({"video": str(file), "error": f"{type(err).__name__}: {err}"})
+            _write_failed(self.folder, shard["number"], failed)
+        return {"number": shard["number"], "items": len(files), "failed": len(failed)}
+
+
+def _write_failed(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
+    """Say what failed, before the shard's own file is there: with that file the shard is done."""
+    path = shard_path(folder, number, FAILED)
+    if rows:
+        write_text_atomically(path, _lines(rows))
+    else:
+        path.unlink(missing_ok=True)  # of an attempt that was cut off
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
