@@ -125,7 +125,7 @@ def test_the_test_part_is_never_used(
     dataset_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str | None
 ) -> None:
     seen: dict[str, set[str]] = {"train": set(), "validation": set()}
-    fit, predict = run.fit, validation.predict
+    fit, predict_all = run.fit, validation.predict_all
 
     def watched_fit(model: Any, dataset: Any, *args: Any, **options: Any) -> Any:
         seen["train"] |= {a.video_id for a in dataset.annotations}
@@ -133,10 +133,10 @@ def test_the_test_part_is_never_used(
 
     def watched_predict(model: Any, dataset: Any, **options: Any) -> Any:
         seen["validation"] |= {a.video_id for a in dataset.annotations}
-        return predict(model, dataset, **options)
+        return predict_all(model, dataset, **options)
 
     monkeypatch.setattr(run, "fit", watched_fit)
-    monkeypatch.setattr(validation, "predict", watched_predict)
+    monkeypatch.setattr(validation, "predict_all", watched_predict)
     config = tiny_run.config(
         dataset_root,
         data__validation_split=split,
