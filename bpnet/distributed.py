@@ -96,7 +96,8 @@ def pick_rank_device(name: str, ranks: Ranks) -> torch.device:
 def share_threads(ranks: Ranks) -> None:
     """Give each process its share of the cores, unless ``OMP_NUM_THREADS`` says how many.
 
-    ``torchrun`` itself sets ``OMP_NUM_THREADS=1`` where it is not set.
+    ``torchrun`` itself sets ``OMP_NUM_THREADS=1`` where it is not set. To be called once: each call
+    divides what the process has.
 
     Args:
         ranks: Who this process is.

@@ -47,8 +47,9 @@ def run_in_all(config_name: str, arguments: list[str], check: Task, task: Shared
 
 def _together(task: Shared, config: tuple[dict[str, Any], Path], ranks: Ranks) -> None:
     """Do the work with the first process's settings."""
-    from bpnet.distributed import from_first, process_group
+    from bpnet.distributed import from_first, process_group, share_threads
 
+    share_threads(ranks)
     with process_group(ranks):
         values, run_dir = from_first(config, ranks)
         task(values, run_dir, ranks)

@@ -26,7 +26,7 @@ from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.distributed import from_all, pick_rank_device, share_threads
+from bpnet.distributed import from_all, pick_rank_device
 from bpnet.errors import ConfigError
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibrate import calibration_row, score_pairs
@@ -223,7 +223,6 @@ def answer_part(config: EvaluateConfig, ranks: Ranks = ALONE) -> AnsweredPart:
     """
     assert config.checkpoint is not None
     device = pick_rank_device(config.device, ranks)
-    share_threads(ranks)
     checkpoint = Checkpoint.load(Path(config.checkpoint))
     data = from_dict(DataConfig, replaced(checkpoint.data, config.data), "data")
     rules = protocol(config.protocol, data.dataset)

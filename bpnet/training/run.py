@@ -25,7 +25,6 @@ from bpnet.distributed import (
     first_alone,
     from_first,
     pick_rank_device,
-    share_threads,
 )
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.ceiling import grid_ceiling
@@ -67,7 +66,6 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
     state = from_first(_begin(config, run_dir) if ranks.first else None, ranks)
     device = pick_rank_device(config.trainer.device, ranks)
     autocast_dtype(config.trainer.precision, device)  # a wrong one is told before any work
-    share_threads(ranks)
     data = config.data
     train_part, validation_part = read_parts(data)
     digest = parts_digest(train_part, validation_part)
