@@ -6,6 +6,8 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable, Hashable
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +95,7 @@ def _extract(args: argparse.Namespace, resources: Resources) -> None:
     paths = [str(file.resolve()) for file in files]
     arguments = {"spec": GRID_SPEC.to_json(), "folder": str(Path(args.out).resolve())}
     job = {"kind": "extract", "spec": GRID_SPEC.to_json()}
-    _do(args, resources, job, paths, STORE, ExtractShard, arguments)
+    _do(args, resources, job, paths, str, STORE, ExtractShard, arguments)
 
 
 def _localize(args: argparse.Namespace, resources: Resources) -> None:
@@ -116,7 +118,7 @@ def _localize(args: argparse.Namespace, resources: Resources) -> None:
     }
     decides = ("checkpoint", "features", "top")
     job = {"kind": "localize", **{name: arguments[name] for name in decides}}
-    _do(args, resources, job, queries, ANSWERS, LocalizeShard, arguments)
+    _do(args, resources, job, queries, itemgetter("video_id"), ANSWERS, LocalizeShard, arguments)
 
 
 def _do(
@@ -124,6 +126,7 @@ def _do(
     resources: Resources,
     job: dict[str, Any],
     items: list[Any],
+    key: Callable[[Any], Hashable],
     suffix: str,
     worker: type,
     arguments: dict[str, Any],
@@ -138,7 +141,7 @@ def _do(
     out = Path(args.out)
     job |= {"shard_size": args.shard_size, "num_items": len(items), "items": digest(items)}
     begin(out, job)
-    shards = cut(items, args.shard_size, _video)
+    shards = cut(items, args.shard_size, key)
     numbers = left(out, len(shards), suffix)
     if numbers:
         total = sum(len(shards[number]) for number in numbers)
@@ -151,11 +154,6 @@ def _do(
     if failed:
         print(f"{failed} failed: see {out}/*{FAILED}", file=sys.stderr)
         raise SystemExit(1)
-
-
-def _video(item: Any) -> Any:
-    """Queries about one video stay together; a video file stands for itself."""
-    return item["video_id"] if isinstance(item, dict) else item
 
 
 if __name__ == "__main__":

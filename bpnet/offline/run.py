@@ -41,7 +41,7 @@ def run_shards(
     worker: type,
     arguments: dict[str, Any],
     resources: Resources,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, int]]:
     """Do some shards, in any order, each process with one worker for all of its own.
 
     Args:
@@ -52,7 +52,7 @@ def run_shards(
         resources: What it may take.
 
     Yields:
-        dict[str, Any]: What the worker gave for a shard, as soon as it is done.
+        dict[str, int]: What the worker gave for a shard, as soon as it is done.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what it does itself

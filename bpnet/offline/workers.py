@@ -37,15 +37,14 @@ class LocalizeShard:
         self.folder = Path(folder)
         self.top = top
 
-    def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, shard: Mapping[str, Any]) -> dict[str, int]:
         """Write the answers of a shard.
 
         Args:
             shard: Its ``"number"``, and its queries as JSON in ``"items"``.
 
         Returns:
-            The number, how many queries it had, and how many of them have an error in place of
-            moments.
+            How many ``"items"`` it had.
         """
         queries = [Query(**row) for row in json.loads(shard["items"])]
         rows: list[dict[str, Any]] = []
@@ -54,19 +53,28 @@ class LocalizeShard:
         failed = [row for row in rows if "error" in row]
         _write_failed(self.folder, shard["number"], failed)
         write_text_atomically(shard_path(self.folder, shard["number"], ANSWERS), _lines(rows))
-        return {"number": shard["number"], "items": len(rows), "failed": len(failed)}
+        return {"items": len(rows)}
 
     def _answers(self, video_id: str, queries: list[Query]) -> list[dict[str, Any]]:
-        rows = [vars(query).copy() for query in queries]
         try:
             video = self.localizer.open_video(self.store, video_id)
+        except BPNetError as err:
+            return [_failed(query, err) for query in queries]
+        try:
             found = video.localize([query.query for query in queries], top=self.top)
         except BPNetError as err:
-            return [{**row, "error": f"{type(err).__name__}: {err}"} for row in rows]
+            if len(queries) == 1:
+                return [_failed(queries[0], err)]
+            # One of them is at fault, and the others have an answer.
+            return [row for query in queries for row in self._answers(video_id, [query])]
         return [
-            {**row, "moments": [moment.to_dict() for moment in moments]}
-            for row, moments in zip(rows, found, strict=True)
+            {**vars(query), "moments": [moment.to_dict() for moment in moments]}
+            for query, moments in zip(queries, found, strict=True)
         ]
+
+
+def _failed(query: Query, err: BPNetError) -> dict[str, Any]:
+    return {**vars(query), "error": f"{type(err).__name__}: {err}"}
 
 
 class ExtractShard:
@@ -81,14 +89,14 @@ class ExtractShard:
         self.spec = FeatureSpec.from_json(spec, "the job")
         self.folder = Path(folder)
 
-    def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, shard: Mapping[str, Any]) -> dict[str, int]:
         """Write the store of a shard, and beside it the videos that could not be read, if any.
 
         Args:
             shard: Its ``"number"``, and the paths of its videos as JSON in ``"items"``.
 
         Returns:
-            The number, how many videos it had, and how many of them could not be read.
+            How many ``"items"`` it had.
         """
         files = [Path(path) for path in json.loads(shard["items"])]
         failed: list[dict[str, str]] = []
@@ -100,7 +108,7 @@ class ExtractShard:
                 except BPNetError as err:
                     failed.append({"video": str(file), "error": f"{type(err).__name__}: {err}"})
             _write_failed(self.folder, shard["number"], failed)
-        return {"number": shard["number"], "items": len(files), "failed": len(failed)}
+        return {"items": len(files)}
 
 
 def _write_failed(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:

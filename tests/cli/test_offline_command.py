@@ -16,10 +16,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def asked(root: Path, file: Path) -> list[dict[str, str]]:
-    """Sentences of the tiny dataset, and one about a video that is not there."""
+    """Sentences of the tiny dataset, one about a video that is not there, and one without words."""
     lines = (root / "annotations.jsonl").read_text().splitlines()
     rows = [{name: row[name] for name in ("video_id", "query")} for row in map(json.loads, lines)]
     rows.append({"video_id": "nowhere", "query": "it jumps"})
+    rows.append({"video_id": rows[0]["video_id"], "query": "..."})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows
 
@@ -44,17 +45,20 @@ def test_localize(bpnet, run_dir: Path, dataset_root: Path, tmp_path: Path) -> N
     line = ["offline", "localize", run_dir, "--features", features, "--out", out]
     line += ["--queries", tmp_path / "asked.jsonl", "--shard-size", "7", "--processes", "2"]
     status, printed, err = bpnet(*line)
-    assert status == 1, err  # for the video that is not there
+    assert status == 1, err
     told = json.loads(printed)
-    assert (told["items"], told["failed"], told["done_before"]) == (len(rows), 1, 0)
-    assert f"1 failed: see {out}/*.failed.jsonl" in err
+    assert (told["items"], told["failed"], told["done_before"]) == (len(rows), 2, 0)
+    assert f"2 failed: see {out}/*.failed.jsonl" in err
 
     found = answers(out)
     assert found.keys() == {(row["video_id"], row["query"]) for row in rows}
     assert found["nowhere", "it jumps"]["error"].startswith("MissingVideoError: video 'nowhere'")
+    assert sum("error" in row for row in found.values()) == 2
     localizer = Localizer.from_pretrained(run_dir, "cpu")
+    wordless = found[rows[0]["video_id"], "..."]
+    assert wordless["error"].startswith("AnnotationError: ")
     for (video, query), row in found.items():
-        if video != "nowhere":
+        if "error" not in row:
             expected = localizer.open_video(features, video).localize(query)
             assert len(row["moments"]) == len(expected)
             for moment, other in zip(row["moments"], expected, strict=True):
