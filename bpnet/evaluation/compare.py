@@ -39,16 +39,18 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) 
 
     Args:
         rows: The evaluation of each run, by row; they differ in what is evaluated only.
-        ranks: Who this process is; of several, the first one writes.
+        ranks: Who this process is; of several, the first one compares and writes.
 
     Returns:
         What ``comparison.json`` holds: each row's metrics in percent with their intervals, and its
-        differences from the first row.
+        differences from the first row; nothing in the other processes.
 
     Raises:
         BPNetError: A run cannot be evaluated, or the runs do not answer the same queries.
     """
     found, dataset, notes = _all_outcomes(rows, ranks)
+    if not ranks.first:
+        return {}
     config = next(iter(rows.values()))[0]
     rules = protocol(config.protocol, dataset)
     values = {
@@ -93,7 +95,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) 
         ],
         "notes": [*said, *notes, *_notes(videos)],
     }
-    if config.out is not None and ranks.first:
+    if config.out is not None:
         folder = Path(config.out)
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / COMPARISON, json.dumps(results, indent=1) + "\n")
