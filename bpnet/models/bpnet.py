@@ -142,7 +142,8 @@ class BPNet(nn.Module):
         if self.score_fusion:
             scores = scores * (self.score_fusion * proposals.logits).exp()
         scores = scores.masked_fill(~proposals.mask, -1.0)
-        if self.stage_two.refiner is not None and self.choice.nms is not None:
+        refined = self.stage_two.refiner is not None
+        if refined and self.choice.nms is not None and not self.training:  # no loss reads scores
             scores = without_repeats(spans.detach(), scores.detach(), self.choice.nms)
         return BPNetOutput(stage_one, spans, logits, scores)
 

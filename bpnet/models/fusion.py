@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bpnet.models.layers import QueryPool
+from bpnet.models.layers import PartedLinear, QueryPool
 from bpnet.types import Proposals
 
 NUM_PARTS = 4  # of an aligned span
@@ -93,7 +93,7 @@ class Fusion(nn.Module):
         reads = {"query_concat": 2, "query_product": 3}.get(kind)
         self.product = kind == "query_product"
         self.query_pool = QueryPool(dim) if reads else None
-        self.query_concat = nn.Linear(reads * dim, dim) if reads else None
+        self.query_concat = PartedLinear([dim] * reads, dim) if reads else None
 
     def forward(
         self,
@@ -125,9 +125,9 @@ class Fusion(nn.Module):
         if self.ends is not None:
             spans = self.ends(torch.cat([spans, *_boundary_frames(frames, proposals)], dim=-1))
         if self.query_pool is not None and self.query_concat is not None:
-            sentence = self.query_pool(query, query_mask)[:, None].expand_as(spans)
+            sentence = self.query_pool(query, query_mask)[:, None]
             joined = [spans, sentence, spans * sentence] if self.product else [spans, sentence]
-            spans = self.query_concat(torch.cat(joined, dim=-1))
+            spans = self.query_concat(*joined)
         return spans
 
 

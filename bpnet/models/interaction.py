@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bpnet.models.encoder import Encoded
 from bpnet.models.feature_encoder import ConvBlock
-from bpnet.models.layers import QueryPool, VideoQueryAttention, negative
+from bpnet.models.layers import PartedLinear, QueryPool, VideoQueryAttention, negative
 from bpnet.models.similarity import similarities
 
 
@@ -53,7 +53,8 @@ class Interaction(nn.Module):
         super().__init__()
         self.attention = attention
         self.query_pool = query_pool
-        self.query_concat = nn.Linear(2 * dim + num_similarities, dim)
+        dims = (dim, dim, num_similarities) if num_similarities else (dim, dim)
+        self.query_concat = PartedLinear(dims, dim)
         self.highlight = nn.Linear(dim, 1)
         self.context = nn.ModuleList(context)
         self.context_norm = nn.LayerNorm(dim, eps=1e-6) if context else None
@@ -74,11 +75,10 @@ class Interaction(nn.Module):
         """
         frames = self.attention(video.states, query.states, video_mask, query_mask)
         sentence = self.query_pool(query.states, query_mask)
-        repeated = sentence[:, None].expand(-1, frames.shape[1], -1)
-        joined = [frames, repeated]
+        joined = [frames, sentence[:, None]]
         if video.keys is not None and query.keys is not None:
             joined.append(similarities(video.keys, query.keys))
-        frames = self.query_concat(torch.cat(joined, dim=-1))
+        frames = self.query_concat(*joined)
         highlight = self.highlight(frames).squeeze(-1)
         highlight = highlight.masked_fill(~video_mask, negative(highlight.dtype))
         frames = frames * torch.sigmoid(highlight)[..., None] * video_mask[..., None]

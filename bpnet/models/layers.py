@@ -7,6 +7,7 @@ places, at the two points where it does so in VSLNet's PyTorch code: for weights
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,34 @@ def init_table(table: Tensor, scheme: str) -> None:
         nn.init.xavier_uniform_(table)
     else:
         nn.init.normal_(table)
+
+
+class PartedLinear(nn.Linear):
+    """A linear layer of several inputs side by side, without joining them.
+
+    Each is multiplied with its part of the weights, so that what many rows have in common, as all
+    clips have their sentence, is projected once.
+
+    Args:
+        dims: Widths of the inputs.
+        out_dim: Width of the output.
+    """
+
+    def __init__(self, dims: Sequence[int], out_dim: int) -> None:
+        super().__init__(sum(dims), out_dim)
+        self.dims = list(dims)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Inputs (..., dims[i]) whose shapes broadcast, as many as there are widths: (..., D)."""
+        out = self.part(0, inputs[0])
+        for place, x in enumerate(inputs[1:], start=1):
+            out = out + self.part(place, x)
+        return out
+
+    def part(self, place: int, x: Tensor) -> Tensor:
+        """What one input (..., dims[place]) adds to (..., D); the first brings the bias."""
+        weight = torch.split(self.weight, self.dims, dim=1)[place]
+        return F.linear(x, weight, None if place else self.bias)
 
 
 class WordEmbedding(nn.Module):
@@ -157,7 +186,7 @@ class VideoQueryAttention(nn.Module):
         for weight in (self.video_weight, self.query_weight, self.product_weight):
             nn.init.xavier_uniform_(weight)
         self.dropout = Dropout(dropout)
-        self.linear = nn.Linear(4 * dim, dim)
+        self.linear = PartedLinear((dim, dim, 2 * dim), dim)
 
     def forward(
         self, video: Tensor, query: Tensor, video_mask: Tensor, query_mask: Tensor
@@ -180,9 +209,10 @@ class VideoQueryAttention(nn.Module):
         over_clips = masked_softmax(scores, video_mask[:, :, None], dim=1)
         words = over_words @ query
         clips = over_words @ (over_clips.transpose(1, 2) @ video)  # S (S~^T V): no T x T matrix
-        joined = torch.cat([video, words, video * words, video * clips], dim=-1)
-        frames: Tensor = self.linear(joined)
-        return frames
+        products = torch.cat([video * words, video * clips], dim=-1)
+        # Each word is projected once, and not in each clip that reads it.
+        read = over_words @ self.linear.part(1, query)
+        return self.linear.part(0, video) + read + self.linear.part(2, products)
 
 
 class QueryPool(nn.Module):

@@ -130,31 +130,37 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         One candidate for each pair of blocks (B, N, 2), without gradient; logits are the logarithms
         of their expected IoU.
     """
-    with torch.no_grad():
+    # Not in half precision, whatever the network is computed in: the order of spans hangs on it.
+    with torch.no_grad(), torch.autocast(pairs.device.type, enabled=False):
         num_clips = pairs.shape[1]
+        size = NUM_BLOCKS if is_open(num_clips) else min(num_clips, NUM_BLOCKS)
         # Of each video's own length, so that what else is in the batch changes nothing.
         blocks = (video_mask.sum(dim=1) + NUM_BLOCKS - 1) // NUM_BLOCKS
-        first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=pairs.device)
+        last, first = torch.tril_indices(size, size, device=pairs.device)
         spans = pairs.new_zeros(pairs.shape[0], len(first), 2)
         weights, best = spans[..., 0], spans[..., 1]
-        block = 0
-        while possibly(num_clips > (width := NUM_BLOCKS * block)):
-            block, width = block + 1, width + NUM_BLOCKS
+        for block in _block_sizes(blocks, num_clips):
+            width = size * block
             spare = width if is_open(num_clips) else max(0, width - num_clips)
             square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)[:, :width, :width]
-            peak, index = F.max_pool2d(square[:, None], block, return_indices=True)
-            total = F.avg_pool2d(square[:, None].exp(), block) * block**2
-            peak, index, total = (x[:, 0, first, last] for x in (peak, index, total))
-            ends = torch.stack([index // width, index % width + 1], dim=-1).to(spans.dtype)
+            if block == 1:
+                peak = square[:, first, last]
+                total = peak.exp()
+                ends = torch.stack([first, last + 1], dim=-1)
+            else:
+                peaks, index = F.max_pool2d(square[:, None], block, return_indices=True)
+                totals = F.avg_pool2d(square[:, None].exp(), block) * block**2
+                peak, index, total = (x[:, 0, first, last] for x in (peaks, index, totals))
+                ends = torch.stack([index // width, index % width + 1], dim=-1)
             fits = (blocks == block)[:, None]
-            spans = torch.where(fits[..., None], ends, spans)
+            spans = torch.where(fits[..., None], ends.to(spans.dtype), spans)
             weights, best = torch.where(fits, total, weights), torch.where(fits, peak, best)
         mask = best > -torch.inf
         weights = weights / weights.sum(dim=1, keepdim=True)
         # Tensors of a graph that is being traced must not be kept.
         tracing = torch.compiler.is_compiling()
         overlaps = (_block_overlaps if tracing else _kept_block_overlaps)(pairs.device)
-        expected = weights @ overlaps.to(weights.dtype)
+        expected = weights @ overlaps[: len(first), : len(first)].to(weights.dtype)
         logits = expected.clamp(min=1e-6).log()
         logits = logits.masked_fill(~mask, negative(logits.dtype))
         # What is not there still has to be a span.
@@ -162,9 +168,22 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
     return Proposals(spans, logits, mask)
 
 
+def _block_sizes(blocks: Tensor, num_clips: int) -> list[int]:
+    """Clips in a block: those that some video has (B,); in a traced graph all that one might."""
+    if not is_open(num_clips) and not torch.compiler.is_compiling():
+        return sorted(set(blocks.tolist()))
+    sizes = [1]
+    while possibly(num_clips > NUM_BLOCKS * sizes[-1]):
+        sizes.append(sizes[-1] + 1)
+    return sizes
+
+
 def _block_overlaps(device: torch.device) -> Tensor:
-    """Temporal IoU of all spans of whole blocks with one another (N, N)."""
-    first, last = torch.triu_indices(NUM_BLOCKS, NUM_BLOCKS, device=device)
+    """Temporal IoU of all spans of whole blocks with one another (N, N).
+
+    They come as they end, so that the spans of a shorter video stand first.
+    """
+    last, first = torch.tril_indices(NUM_BLOCKS, NUM_BLOCKS, device=device)
     spans = torch.stack([first, last + 1], dim=-1).float()
     return paired_tiou(spans[:, None], spans[None])
 

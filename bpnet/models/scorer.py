@@ -42,7 +42,7 @@ class Scorer(nn.Module):
         logits: Tensor = self.out(self.hidden(fused).relu()).squeeze(-1).float()
         if self.trust is None:
             return logits
-        confidence = proposals.logits.exp().clamp(1e-3, 1 - 1e-3)
+        confidence = proposals.logits.float().exp().clamp(1e-3, 1 - 1e-3)
         return logits + self.trust * torch.logit(confidence)
 
 

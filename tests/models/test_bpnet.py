@@ -14,6 +14,7 @@ from bpnet.data.collate import collate
 from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.losses import bpnet_losses
+from bpnet.models.span_proposer import SpanProposer
 from bpnet.types import Batch, Sample
 
 MakeModel = Callable[..., tuple[BPNet, ModelConfig]]
@@ -219,3 +220,21 @@ def test_half_precision_answers_as_full(
     assert half.keys() == full.keys()
     for name, loss in half.items():
         assert loss.item() == pytest.approx(full[name].item(), rel=0.1, abs=0.02), name
+
+
+def test_half_precision_leaves_a_sure_proposal_finite(
+    make_model: MakeModel, make_batch: Callable[..., Batch]
+) -> None:
+    """The nearest bfloat16 of 0.999 is 1, and the logit of 1 is infinite."""
+    model, config = make_model(
+        dropout=0.0, pair_dim=4, proposal_order="expected_iou", score_residual=True
+    )
+    batch = make_batch()
+    assert isinstance(model.proposer, SpanProposer) and model.proposer.pair_scores is not None
+    model.proposer.pair_scores.start.bias.data.fill_(0)
+    model.proposer.pair_scores.start.weight.data.mul_(1e3)  # one span has all the probability
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model.train()(batch)
+    assert output.stage_one.proposals.logits.dtype == torch.float32
+    assert output.stage_one.proposals.logits.exp().max() > 0.999
+    assert bpnet_losses(output, batch, config)["total"].isfinite()
