@@ -67,6 +67,9 @@ class ModelConfig:
             with the target, which only training predicts; 0: it is not.
         contrast_weight: Weight of the loss ``contrast``, with ``num_similarities``: each query is
             more alike to its own moment than to the others of the batch; 0: it is not trained.
+        consistency_weight: Weight of the loss ``consistency``, with ``span``: every pair is asked
+            twice, with other units dropped, and both answers must agree (R-Drop); 0: it is asked
+            once. For moments that people disagree about; a step takes nearly twice as long.
         matching_weight: Weight of the loss ``matching``.
         mismatch_weight: Weight of the loss ``mismatch``: each video of a batch is also asked about
             with a sentence of another one, and the matching scores must be low; 0: it is not.
@@ -112,6 +115,7 @@ class ModelConfig:
     highlight_extend: float = 0.1
     overlap_weight: float = 5.0
     contrast_weight: float = 1.0
+    consistency_weight: float = 0.0
     matching_weight: float = 5.0
     mismatch_weight: float = 1.0
     refinement_weight: float = 5.0
@@ -152,6 +156,7 @@ class ModelConfig:
             in_range("model.highlight_extend", self.highlight_extend, 0),
             in_range("model.overlap_weight", self.overlap_weight, 0),
             in_range("model.contrast_weight", self.contrast_weight, 0),
+            in_range("model.consistency_weight", self.consistency_weight, 0),
             in_range("model.matching_weight", self.matching_weight, 0),
             in_range("model.mismatch_weight", self.mismatch_weight, 0),
             in_range("model.refinement_weight", self.refinement_weight, 0),
@@ -166,6 +171,12 @@ class ModelConfig:
             faults.append(
                 f"model.boundary_targets='soft' with model.pair_dim={self.pair_dim}: expected hard "
                 "targets, or pair_dim=0: start and end are one target then"
+            )
+        if self.consistency_weight and self.proposer != "span":
+            faults.append(
+                f"model.consistency_weight={self.consistency_weight:g} with "
+                f"model.proposer={self.proposer!r}: expected 0, or model.proposer=span: the others "
+                "give no probabilities of all spans to compare"
             )
         if self.kernel_size % 2 == 0:
             faults.append(f"model.kernel_size={self.kernel_size}: expected an odd number")

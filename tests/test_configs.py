@@ -174,6 +174,11 @@ def test_options_in_folders_are_listed_too() -> None:
         compose("train", "model=bpnt")
 
 
+def test_only_probabilities_of_all_spans_can_agree() -> None:
+    with pytest.raises(ConfigError, match=r"consistency_weight=1 with model.proposer='dense'"):
+        ModelConfig(proposer="dense", consistency_weight=1.0)
+
+
 def test_every_attribute_is_described() -> None:
     """``--help`` names no meanings: the docstrings do, and each field has its line."""
     kinds = (DataConfig, FeaturesConfig, QueryFeaturesConfig, ModelConfig, OptimConfig)

@@ -29,6 +29,7 @@ def bpnet_losses(
     batch: Batch,
     config: ModelConfig,
     strangers: BPNetOutput | None = None,
+    copies: BPNetOutput | None = None,
 ) -> dict[str, Tensor]:
     """Every loss of BPNet, by name.
 
@@ -37,11 +38,12 @@ def bpnet_losses(
         batch: The pairs, with targets.
         config: Kinds and weights of the losses.
         strangers: What it gave to sentences of other videos, for ``mismatch``.
+        copies: What it gave to the same pairs with other units dropped, for ``consistency``.
 
     Returns:
         Scalars without their weights: ``boundary``, ``highlight`` and, where there is something to
-        train by it, ``overlap``, ``contrast``, ``matching``, ``refinement`` and ``mismatch``; and
-        the weighted sum ``total``.
+        train by it, ``overlap``, ``contrast``, ``consistency``, ``matching``, ``refinement`` and
+        ``mismatch``; and the weighted sum ``total``.
     """
     assert batch.target_cells is not None and batch.target_spans is not None
     stage_one, cells = output.stage_one, batch.target_cells[:, 0]
@@ -72,6 +74,10 @@ def bpnet_losses(
         losses["contrast"] = contrast_loss(
             stage_one.clip_keys, stage_one.query_keys, batch.target_spans, batch.video_index
         )
+    if copies is not None:
+        other = copies.stage_one.evidence
+        assert isinstance(evidence, BoundaryLogits) and isinstance(other, BoundaryLogits)
+        losses["consistency"] = consistency_loss(evidence.pairs, other.pairs)
     if strangers is not None and strangers.score_logits is not None:
         losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
     return {**losses, "total": weighted_sum(losses, config)}
@@ -102,12 +108,13 @@ def loss_counts(
     assert batch.target_spans is not None
     evidence, proposals = output.stage_one.evidence, output.stage_one.proposals
     pairs = torch.tensor(len(batch.target_spans), device=batch.target_spans.device)
+    counts = {"consistency": pairs}
     match evidence:
         case PointPredictions():
             pairs = assign(evidence, batch.target_spans).sum()
         case WindowScores():
             pairs = evidence.mask.sum()
-    counts = {"boundary": pairs, "highlight": batch.video_mask.sum()}
+    counts |= {"boundary": pairs, "highlight": batch.video_mask.sum()}
     if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
         counts["overlap"] = (evidence.pairs > -torch.inf).sum()
     if output.score_logits is not None:
@@ -385,3 +392,19 @@ def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
     per_span = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     real = pairs > -torch.inf
     return per_span.masked_fill(~real, 0).sum() / real.sum()
+
+
+def consistency_loss(one: Tensor, other: Tensor) -> Tensor:
+    """How far two answers are apart: Kullback-Leibler divergence, mean of both ways (R-Drop).
+
+    Args:
+        one: Log-probability of each first and last clip (B, T, T), -inf where there is no span.
+        other: The same, with other units dropped.
+
+    Returns:
+        Scalar, mean over the batch.
+    """
+    real = one > -torch.inf
+    one, other = one.masked_fill(~real, 0), other.masked_fill(~real, 0)
+    apart = (one.exp() - other.exp()) * (one - other)  # 0 where there is no span
+    return apart.sum() / (2 * len(one))

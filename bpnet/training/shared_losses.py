@@ -19,7 +19,10 @@ from bpnet.ranks import Ranks
 from bpnet.training.shards import Shard
 from bpnet.types import Batch
 
-COUNTED = ("boundary", "highlight", "overlap", "matching", "refinement", "mismatch")
+COUNTED = (
+    *("boundary", "highlight", "overlap", "consistency"),
+    *("matching", "refinement", "mismatch"),
+)
 
 
 def shared_losses(
@@ -27,6 +30,7 @@ def shared_losses(
     batch: Batch,
     config: ModelConfig,
     strangers: BPNetOutput | None,
+    copies: BPNetOutput | None,
     shard: Shard,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
@@ -42,13 +46,14 @@ def shared_losses(
         batch: The pairs of the shard, with targets.
         config: Kinds and weights of the losses.
         strangers: What it gave to sentences of other videos.
+        copies: What it gave to the same pairs with other units dropped.
         shard: Where the shard stands in the whole batch.
         ranks: Who this process is.
 
     Returns:
         Scalars, as `bpnet_losses` names them: the same names in all processes.
     """
-    losses = bpnet_losses(output, batch, config, strangers)
+    losses = bpnet_losses(output, batch, config, strangers, copies)
     del losses["total"]
     assert losses.keys() <= {*COUNTED, "contrast"}, "a loss without a rule to join it by"
     found = loss_counts(output, batch, strangers) if shard.samples else {}

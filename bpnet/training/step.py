@@ -17,6 +17,7 @@ from bpnet.errors import ConfigError
 from bpnet.models.bpnet import BPNet, BPNetOutput
 from bpnet.models.losses import bpnet_losses
 from bpnet.ranks import Ranks
+from bpnet.training.copies import with_copies
 from bpnet.training.mismatches import split_lender, with_strangers
 from bpnet.training.shards import Shard
 from bpnet.training.shared_losses import shared_losses
@@ -127,21 +128,22 @@ class TrainStep:
             batch, lender = split_lender(batch)
             lender = lender.to(self.device)
         batch = batch.to(self.device)
-        model, strangers = self.config.model, None
-        output: BPNetOutput
+        model, asked = self.config.model, batch
+        if model.stage_two and model.mismatch_weight:
+            begins_here = shard is None or not shard.continued
+            asked = with_strangers(batch, lender, begins_here)
+        # The pairs, then those with sentences of other videos, then the pairs again.
+        size, known = len(batch.video_index), len(asked.video_index)
+        if model.consistency_weight:
+            asked = with_copies(asked, size)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            if model.stage_two and model.mismatch_weight:
-                begins_here = shard is None or not shard.continued
-                output = self.model(with_strangers(batch, lender, begins_here))
-                size = len(batch.video_index)
-                if len(output.scores) > size:
-                    strangers = output.rows(slice(size, None))
-                output = output.rows(slice(size))
-            else:
-                output = self.model(batch)
+            output: BPNetOutput = self.model(asked)
+        strangers = output.rows(slice(size, known)) if known > size else None
+        copies = output.rows(slice(known, None)) if model.consistency_weight else None
+        output = output.rows(slice(size))
         if shard is None:
-            return bpnet_losses(output, batch, model, strangers)
-        return shared_losses(output, batch, model, strangers, shard, self.ranks)
+            return bpnet_losses(output, batch, model, strangers, copies)
+        return shared_losses(output, batch, model, strangers, copies, shard, self.ranks)
 
     def _gradients_kept(self, more: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged once a step, with those of the last batch."""

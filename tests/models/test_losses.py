@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bpnet.models.losses import (
     boundary_loss,
+    consistency_loss,
     highlight_loss,
     highlight_targets,
     matching_loss,
@@ -194,3 +195,16 @@ def test_scores_of_strangers_ought_to_be_zero() -> None:
     logits = torch.tensor([[0.0, math.log(2)], [math.log(2), 9.0]])  # scores 1/2, 2/3; 2/3, none
     loss = mismatch_loss(logits, proposals(spans, mask))
     assert loss.item() == pytest.approx((LN2 + 2 * LN3) / 3)
+
+
+def test_consistency() -> None:
+    # Three spans of two clips; in the second video one clip, which has one span.
+    one = torch.tensor([[[0.5, 0.25], [0.0, 0.25]], [[1.0, 0.0], [0.0, 0.0]]]).log()
+    other = torch.tensor([[[0.25, 0.5], [0.0, 0.25]], [[1.0, 0.0], [0.0, 0.0]]]).log()
+    one.requires_grad_()
+    loss = consistency_loss(one, other)
+    # (KL(one | other) + KL(other | one)) / 2 = (1/4 ln 2 + 1/4 ln 2) / 2, and 0 of the second.
+    assert loss.item() == pytest.approx(LN2 / 4 / 2)
+    assert consistency_loss(one, one).item() == 0
+    loss.backward()
+    assert one.grad is not None and one.grad.isfinite().all()

@@ -196,6 +196,14 @@ def test_a_learning_rate_that_breaks_the_weights(
         train(config, tmp_path)
 
 
+def test_every_pair_may_be_asked_twice(dataset_root: Path, tmp_path: Path) -> None:
+    config = tiny_run.config(dataset_root, model__dropout=0.5, model__consistency_weight=1.0)
+    train(config, tmp_path)
+    steps = [line for line in records(tmp_path) if "total" in line]
+    assert steps and min(line["consistency"] for line in steps) > 0
+    assert all(line["mismatch"] > 0 for line in steps)
+
+
 @pytest.mark.parametrize(
     ("epochs", "steps", "samples", "expected"),
     [

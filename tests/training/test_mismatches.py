@@ -1,10 +1,11 @@
-"""Each video of a batch asked about with a sentence of another one."""
+"""Pairs that a batch is given in training: sentences of other videos, and each pair again."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from bpnet.data.collate import collate
+from bpnet.training.copies import with_copies
 from bpnet.training.mismatches import with_strangers
 from bpnet.types import Annotation, Batch, Sample
 from bpnet_features import ClipGrid
@@ -52,3 +53,12 @@ def test_a_video_is_never_its_own_stranger() -> None:
 def test_one_video_has_no_strangers() -> None:
     batch = batch_about("a", "a")
     assert pairs(with_strangers(batch)) == pairs(batch)
+
+
+def test_copies_have_videos_of_their_own() -> None:
+    batch = batch_about("a", "a", "b")
+    asked = with_strangers(batch)
+    found = with_copies(asked, len(batch.video_index))
+    assert pairs(found) == pairs(asked) + pairs(batch)
+    assert found.video_index.tolist() == [0, 0, 1, 0, 1, 2, 2, 3]
+    assert len(found.video) == 4
