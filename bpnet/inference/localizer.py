@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Localizer:
         max_clips: Its number of positions.
         query_spec: Token features that it reads in place of words; None: words.
         calibration: What turns its scores into probabilities; None: moments have none.
+        window_seconds: Longest video that it was trained on. One that is more than twice as long,
+            and has more clips than the model positions, is read in windows of this length.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Localizer:
         max_clips: int,
         query_spec: FeatureSpec | None = None,
         calibration: Calibration | None = None,
+        window_seconds: float = math.inf,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
@@ -50,6 +54,7 @@ class Localizer:
         self._max_clips = max_clips
         self.query_spec = query_spec
         self._calibration = calibration
+        self.window_seconds = window_seconds
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], device: str = "auto") -> Localizer:
@@ -76,6 +81,7 @@ class Localizer:
             int(checkpoint.data["max_clips"]),
             checkpoint.query_spec,
             Calibration.from_dict(checkpoint.calibration),
+            float(checkpoint.training.get("longest_seconds", math.inf)),
         )
 
     def open_video(
@@ -143,6 +149,7 @@ class Localizer:
             clips.astype(np.float32),
             grid,
             self._max_clips,
+            self.window_seconds,
             self.query_spec,
             self._calibration,
         )

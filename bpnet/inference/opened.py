@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias, overload
 
 import numpy as np
@@ -17,13 +18,17 @@ from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.predictions import Prediction, read_output
+from bpnet.inference.windows import cut, merge
 from bpnet.models.bpnet import BPNet
+from bpnet.models.encoder import joined
 from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSpec
 
 log = logging.getLogger(__name__)
 
-QUERIES_AT_ONCE = 64
+PAIRS_AT_ONCE = 64  # of a query and a window
+SEEN_TWICE = 0.7  # temporal IoU of moments of two windows, where the model suppresses none
+LONGER = 2.0  # than the longest video of training: up to here a video is pooled, as evaluation does
 
 # A sentence, or its token features (L, C').
 Query: TypeAlias = "str | npt.NDArray[np.floating]"
@@ -39,9 +44,14 @@ class OpenedVideo:
         vocabulary: What it knows of words.
         clips: Features (T, C) float32, as stored.
         grid: Where they lie in time.
-        max_clips: Positions of the model; a longer video is pooled to as many.
+        max_clips: Positions of the model; a longer video, or window, is pooled to as many.
+        window_seconds: Longest time that is read at once; a longer video of more clips than the
+            model has positions is cut into windows.
         query_spec: Token features that the model reads in place of words; None: words.
         calibration: What turns its scores into probabilities; None: moments have none.
+
+    Attributes:
+        grid: Where the stored clips lie in time.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class OpenedVideo:
         clips: npt.NDArray[np.float32],
         grid: ClipGrid,
         max_clips: int,
+        window_seconds: float,
         query_spec: FeatureSpec | None = None,
         calibration: Calibration | None = None,
     ) -> None:
@@ -58,12 +69,22 @@ class OpenedVideo:
         self._vocabulary = vocabulary
         self._query_spec = query_spec
         self._calibration = calibration
-        self._clips, self.grid = fit_clips(clips, grid, max_clips)
+        self.grid = grid
         self._device = next(model.parameters()).device
-        video = torch.from_numpy(self._clips).to(self._device)[None]
-        with torch.inference_mode():
+        self._nms = SEEN_TWICE if model.choice.nms is None else model.choice.nms
+        self._windows = cut(grid, _window_clips(grid, max_clips, window_seconds))
+        self._grids: list[ClipGrid] = []
+        parts = []
+        for window in self._windows:
+            pooled, coarse = fit_clips(
+                clips[window.first : window.first + window.grid.num_clips], window.grid, max_clips
+            )
+            video = torch.from_numpy(pooled).to(self._device)[None]
             mask = torch.ones(video.shape[:2], dtype=torch.bool, device=self._device)
-            self._encoded = model.encode_video(video, mask)
+            with torch.inference_mode():
+                parts.append(model.encode_video(video, mask))
+            self._grids.append(coarse)
+        self._encoded = joined(parts)
 
     @property
     def duration_seconds(self) -> float:
@@ -99,8 +120,13 @@ class OpenedVideo:
         if top < 1:
             raise ConfigError(f"top={top}: expected an integer >= 1")
         if isinstance(queries, (str, np.ndarray)):
-            return list(self.predict([queries])[0].moments[:top])
-        return [list(prediction.moments[:top]) for prediction in self.predict(queries)]
+            return self.localize([queries], top)[0]
+        self._check(queries)
+        return [
+            list(prediction.moments[:top])
+            for group in self._predicted(queries)
+            for prediction in group
+        ]
 
     def predict(self, queries: Sequence[Query]) -> list[Prediction]:
         """The answers of both stages, with the boundary probabilities.
@@ -115,19 +141,26 @@ class OpenedVideo:
             AnnotationError: A query has no words.
             ConfigError: The model does not read such queries.
         """
+        self._check(queries)
+        return [prediction for group in self._predicted(queries) for prediction in group]
+
+    def _predicted(self, queries: Sequence[Query]) -> Iterator[list[Prediction]]:
+        """The answers to some queries at a time, so that who needs less can drop the rest."""
+        at_once = max(1, PAIRS_AT_ONCE // len(self._windows))
+        for first in range(0, len(queries), at_once):
+            with torch.inference_mode():
+                yield self._predict(queries[first : first + at_once])
+
+    def _check(self, queries: Sequence[Query]) -> None:
+        """Make sure of all queries before any is answered."""
         limit = self._vocabulary.max_query_tokens
         for query in queries:
-            self._check(query)
+            self._check_kind(query)
             length = len(self._vocabulary.tokens(query) if isinstance(query, str) else query)
             if length > limit:
                 log.warning("cut a query of %d tokens to %d: %.40r...", length, limit, query)
-        predictions: list[Prediction] = []
-        with torch.inference_mode():
-            for first in range(0, len(queries), QUERIES_AT_ONCE):
-                predictions += self._predict(queries[first : first + QUERIES_AT_ONCE])
-        return predictions
 
-    def _check(self, query: Query) -> None:
+    def _check_kind(self, query: Query) -> None:
         """Make sure that a query is of the kind that the model reads."""
         spec = self._query_spec
         if spec is None:
@@ -144,16 +177,48 @@ class OpenedVideo:
 
     def _predict(self, queries: Sequence[Query]) -> list[Prediction]:
         # The clips themselves are not needed again: only their number, for the mask.
-        clips = self._clips[:, :0]
+        clips = np.empty((self._grids[0].num_clips, 0), dtype=np.float32)
         samples = [
             make_sample(
                 clips,
-                self.grid,
+                self._grids[0],
                 query if isinstance(query, str) else query.astype(np.float32),
                 self._vocabulary,
             )
             for query in queries
         ]
         batch = dataclasses.replace(collate(samples), samples=()).to(self._device)
-        encoded = self._encoded.pick(batch.video_index)  # all are about the one video
-        return read_output(self._model.localize(encoded, batch), samples, self._calibration)
+        encoded = self._model.encoder.encode_query(
+            batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
+        )
+        answers: list[list[Prediction]] = [[] for _ in queries]
+        at_once = max(1, PAIRS_AT_ONCE // len(queries))
+        for first in range(0, len(self._windows), at_once):
+            places = range(first, min(first + at_once, len(self._windows)))
+            query = torch.arange(len(queries), device=self._device).repeat_interleave(len(places))
+            video = torch.tensor(places, device=self._device).repeat(len(queries))
+            output = self._model.judge(
+                self._encoded.pick(video),
+                encoded.pick(query),
+                batch.video_mask[query],
+                batch.query_mask[query],
+            )
+            asked = [
+                dataclasses.replace(sample, grid=self._grids[place])
+                for sample in samples
+                for place in places
+            ]
+            found = iter(read_output(output, asked, self._calibration))
+            for answer in answers:
+                answer += itertools.islice(found, len(places))
+        if len(self._windows) == 1:
+            return [answer for (answer,) in answers]
+        return [merge(answer, self._windows, self._nms) for answer in answers]
+
+
+def _window_clips(grid: ClipGrid, max_clips: int, window_seconds: float) -> int:
+    """Clips of a window: all, where the model has as many positions or knows videos so long."""
+    if grid.num_clips <= max_clips or grid.duration_seconds <= window_seconds * LONGER:
+        return grid.num_clips
+    seconds = float(np.median(np.diff(grid.edges_seconds)))
+    return min(grid.num_clips, max(2, max_clips, int(window_seconds / seconds)))

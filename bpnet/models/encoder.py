@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ class Encoded:
         """The rows (B,) int64 of it."""
         keys = None if self.keys is None else self.keys[index]
         return Encoded(self.states[index], keys)
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Several of them below one another; all of one length."""
+    keys = [part.keys for part in parts if part.keys is not None]
+    return Encoded(torch.cat([part.states for part in parts]), torch.cat(keys) if keys else None)
 
 
 class Encoder(nn.Module):

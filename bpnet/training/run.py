@@ -132,7 +132,12 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
             vocabulary=vocabulary.to_dict(),
             feature_spec=store.spec,
             data=plain(data),
-            training={**note, "annotations_sha256": digest, "bpnet": __version__},
+            training={
+                **note,
+                "annotations_sha256": digest,
+                "bpnet": __version__,
+                "longest_seconds": max(one.duration_seconds for one in train_part),
+            },
             query_spec=query_spec,
         )
 
