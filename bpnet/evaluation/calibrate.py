@@ -14,6 +14,7 @@ from bpnet.evaluation.calibration import THRESHOLD, Calibration, fit_calibration
 from bpnet.evaluation.intervals import Array, BoolArray, tiou
 from bpnet.evaluation.negatives import mismatched
 from bpnet.evaluation.predictions import Prediction
+from bpnet.evaluation.presence import fit_least_score, presence
 from bpnet.evaluation.reliability import auroc, calibration_error, reliability_curve
 
 
@@ -75,7 +76,7 @@ def score_pairs(
 
 
 def fit_pairs(pairs: ScoredPairs) -> Calibration:
-    """Fit a calibration to true and mismatched pairs together.
+    """Fit a calibration, and a threshold, to true and mismatched pairs together.
 
     Args:
         pairs: The scores.
@@ -86,7 +87,10 @@ def fit_pairs(pairs: ScoredPairs) -> Calibration:
     Raises:
         ConfigError: A score is not in [0, 1].
     """
-    return fit_calibration(pairs.all_scores, pairs.all_right)
+    return dataclasses.replace(
+        fit_calibration(pairs.all_scores, pairs.all_right),
+        least_score=fit_least_score(pairs.true, pairs.mismatched),
+    )
 
 
 def calibration_row(pairs: ScoredPairs, calibration: Calibration | None) -> dict[str, Any]:
@@ -100,8 +104,9 @@ def calibration_row(pairs: ScoredPairs, calibration: Calibration | None) -> dict
         ``score``: of the scores themselves the calibration error of all pairs and of the true ones,
         the reliability curve of all, and the means of true and mismatched pairs. ``probability``:
         the same of the calibrated probabilities, or None. ``auroc``: how well the scores tell true
-        from mismatched pairs.
+        from mismatched pairs. ``presence``: how well the fitted threshold does, or None.
     """
+    least = None if calibration is None else calibration.least_score
     row: dict[str, Any] = {
         "threshold": THRESHOLD,
         "num_true": len(pairs.true),
@@ -110,6 +115,7 @@ def calibration_row(pairs: ScoredPairs, calibration: Calibration | None) -> dict
         "auroc": auroc(pairs.true, pairs.mismatched),
         "score": _described(pairs, pairs.true, pairs.mismatched),
         "probability": None,
+        "presence": None if least is None else presence(pairs.true, pairs.mismatched, least),
     }
     if calibration is not None:
         true, other = map(calibration.probabilities, (pairs.true, pairs.mismatched))

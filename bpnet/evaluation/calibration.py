@@ -36,15 +36,18 @@ _EPSILON = 1e-6  # scores are taken from [_EPSILON, 1 - _EPSILON], where the log
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """The two numbers.
+    """What the validation part says of scores.
 
     Attributes:
         slope: a > 0.
         intercept: b.
+        least_score: Best score from which a sentence counts as one about the video, see
+            `bpnet.evaluation.presence`; None: not fitted.
     """
 
     slope: float
     intercept: float
+    least_score: float | None = None
 
     def probabilities(self, scores: npt.ArrayLike) -> Array:
         """Calibrated probabilities.
@@ -60,7 +63,7 @@ class Calibration:
         """
         return _sigmoid(self.slope * _logits(scores) + self.intercept)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """As plain values, for a checkpoint."""
         return dataclasses.asdict(self)
 
@@ -81,16 +84,19 @@ class Calibration:
             return None
         try:
             slope, intercept = float(values["slope"]), float(values["intercept"])
+            least = values.get("least_score")
+            least = None if least is None else float(least)
         except (KeyError, TypeError, ValueError) as err:
             raise CheckpointError(
-                f"checkpoint: calibration {values!r}: expected the numbers slope and intercept"
+                f"checkpoint: calibration {values!r}: expected the numbers slope and intercept, "
+                "and perhaps least_score"
             ) from err
-        if not (np.isfinite([slope, intercept]).all() and slope > 0):
+        if not (np.isfinite([slope, intercept, least or 0.0]).all() and slope > 0):
             raise CheckpointError(
-                f"checkpoint: calibration with slope {slope} and intercept {intercept}: expected "
-                "finite numbers, the slope > 0"
+                f"checkpoint: calibration with slope {slope}, intercept {intercept} and "
+                f"least_score {least}: expected finite numbers, the slope > 0"
             )
-        return cls(slope, intercept)
+        return cls(slope, intercept, least)
 
 
 def fit_calibration(scores: npt.ArrayLike, right: npt.ArrayLike) -> Calibration:

@@ -91,8 +91,15 @@ def _calibration_lines(row: Mapping[str, Any]) -> list[str]:
         error += f" before, {100 * fitted['ece']:.2f} after calibration"
         true += f" before, {100 * fitted['ece_true']:.2f} after"
         means += f", probability {fitted['mean_mismatched']:.3f} against {fitted['mean_true']:.3f}"
-    return [
+    lines = [
         f"expected calibration error, percent: {error}; of true pairs alone: {true}",
         f"{row['num_mismatched']} sentences asked about another video: mean {means}; AUROC "
         f"{100 * row['auroc']:.2f}",
     ]
+    if row["presence"] is not None:
+        shares = {name: f"{100 * value:.2f}" for name, value in row["presence"].items()}
+        lines.append(
+            f"is the sentence about this video, from score {row['fitted']['least_score']:.3f}: "
+            f"precision {shares['precision']}, recall {shares['recall']}, F1 {shares['f1']}"
+        )
+    return lines

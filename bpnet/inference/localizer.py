@@ -84,6 +84,11 @@ class Localizer:
             float(checkpoint.training.get("longest_seconds", math.inf)),
         )
 
+    @property
+    def least_score(self) -> float | None:
+        """Best score from which a sentence is probably about a video; None: it was not fitted."""
+        return None if self._calibration is None else self._calibration.least_score
+
     def open_video(
         self,
         source: FeatureSource | npt.NDArray[np.floating] | str | os.PathLike[str],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias, overload
 
@@ -94,14 +95,16 @@ class OpenedVideo:
     # A str is a sequence of str as well; it is taken for one sentence, as the first line says.
     @overload
     def localize(  # type: ignore[overload-overlap]
-        self, queries: Query, top: int = 5
+        self, queries: Query, top: int = 5, min_score: float = 0.0
     ) -> list[Moment]: ...
 
     @overload
-    def localize(self, queries: Sequence[Query], top: int = 5) -> list[list[Moment]]: ...
+    def localize(
+        self, queries: Sequence[Query], top: int = 5, min_score: float = 0.0
+    ) -> list[list[Moment]]: ...
 
     def localize(
-        self, queries: Query | Sequence[Query], top: int = 5
+        self, queries: Query | Sequence[Query], top: int = 5, min_score: float = 0.0
     ) -> list[Moment] | list[list[Moment]]:
         """Find what sentences describe.
 
@@ -109,9 +112,12 @@ class OpenedVideo:
             queries: A sentence, or several. For a model that reads token features, an array
                 (L, C'), or several.
             top: Largest number of moments a sentence, >= 1.
+            min_score: Moments with a lower score are left out; `Localizer.least_score` is the one
+                from which a sentence is probably about the video at all.
 
         Returns:
-            For a sentence its moments, best first; for several a list of such lists.
+            For a sentence its moments, best first, none where no score is high enough; for several
+            a list of such lists.
 
         Raises:
             AnnotationError: A query has no words.
@@ -119,11 +125,13 @@ class OpenedVideo:
         """
         if top < 1:
             raise ConfigError(f"top={top}: expected an integer >= 1")
+        if math.isnan(min_score):
+            raise ConfigError("min_score=nan: expected a number, such as Localizer.least_score")
         if isinstance(queries, (str, np.ndarray)):
-            return self.localize([queries], top)[0]
+            return self.localize([queries], top, min_score)[0]
         self._check(queries)
         return [
-            list(prediction.moments[:top])
+            [moment for moment in prediction.moments[:top] if moment.score >= min_score]
             for group in self._predicted(queries)
             for prediction in group
         ]

@@ -65,12 +65,14 @@ def calibrate_best(
     row = calibration_row(pairs, calibration)
     dataclasses.replace(checkpoint, calibration=calibration.to_dict()).save(file)
     log.info(
-        "calibration on validation: slope %.3f, intercept %.3f, error %.3f -> %.3f, AUROC %.3f",
+        "calibration on validation: slope %.3f, intercept %.3f, error %.3f -> %.3f, AUROC %.3f; a "
+        "sentence is about a video from score %.3f",
         calibration.slope,
         calibration.intercept,
         row["score"]["ece"],
         row["probability"]["ece"],
         row["auroc"],
+        calibration.least_score,
     )
 
 

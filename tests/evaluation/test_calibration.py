@@ -144,8 +144,10 @@ def test_damaged_values(values: object) -> None:
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.nan, math.inf])
 def test_impossible_values(slope: float) -> None:
-    with pytest.raises(CheckpointError, match=f"slope {slope} .*expected finite numbers"):
+    with pytest.raises(CheckpointError, match=f"slope {slope}, .*expected finite numbers"):
         Calibration.from_dict({"slope": slope, "intercept": 0.0})
+    with pytest.raises(CheckpointError, match="least_score nan: expected finite numbers"):
+        Calibration.from_dict({"slope": 1.0, "intercept": 0.0, "least_score": math.nan})
 
 
 def test_the_error_by_hand() -> None:

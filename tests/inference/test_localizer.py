@@ -358,3 +358,16 @@ def test_a_checkpoint_whose_parts_do_not_fit(
 def test_no_such_device(run_dir: Path) -> None:
     with pytest.raises(ConfigError, match="device='cuda:99'"):
         Localizer.from_pretrained(run_dir, device="cuda:99")
+
+
+def test_what_is_not_in_the_video(localizer: Localizer, store: FeatureStore) -> None:
+    least = localizer.least_score
+    assert least is not None and 0 < least < 1
+    video = localizer.open_video(store, "v3")
+    every = video.localize([QUERY, "nothing of the kind"], top=12)
+    for bound in (0.0, least, every[0][0].score, 1.1):
+        found = video.localize([QUERY, "nothing of the kind"], top=12, min_score=bound)
+        assert found == [[one for one in answer if one.score >= bound] for answer in every]
+    assert video.localize(QUERY, min_score=1.1) == []
+    with pytest.raises(ConfigError, match="min_score=nan"):
+        video.localize(QUERY, min_score=float("nan"))

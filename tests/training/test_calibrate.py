@@ -31,7 +31,7 @@ def trained() -> tuple[Path, Path]:
 
 def test_it_is_kept_in_the_best_checkpoint(trained: tuple[Path, Path]) -> None:
     values = Checkpoint.load(trained[1] / BEST).calibration
-    assert values is not None and set(values) == {"slope", "intercept"}
+    assert values is not None and set(values) == {"slope", "intercept", "least_score"}
     assert Calibration.from_dict(values).to_dict() == values
     assert Checkpoint.load(trained[1] / LAST).calibration is None
 
