@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.evaluation.calibration import Calibration
-from bpnet.inference.opened import OpenedVideo
+from bpnet.inference.opened import OpenedVideo, Progress, Query
 from bpnet.models.bpnet import BPNet
+from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
 
 
@@ -129,6 +131,42 @@ class Localizer:
         check_spec(self.feature_spec, store.spec, str(store.path))
         clips, grid = store.read(video_id, duration_seconds)
         return self._open(clips, grid, f"video {video_id!r}")
+
+    def localize_many(
+        self,
+        asked: Sequence[tuple[OpenedVideo, Sequence[Query]]],
+        top: int = 5,
+        min_score: float = 0.0,
+        progress: Progress | None = None,
+    ) -> list[list[list[Moment]]]:
+        """Find what sentences describe, in several videos.
+
+        Args:
+            asked: Opened videos, each with the queries about it.
+            top: Largest number of moments a sentence, >= 1.
+            min_score: Moments with a lower score are left out.
+            progress: Told, now and then, how many sentences are answered, and of how many. What it
+                raises ends the work, and comes back to the caller.
+
+        Returns:
+            For each video, for each of its sentences, the moments, best first.
+
+        Raises:
+            AnnotationError: A query has no words.
+            ConfigError: ``top`` is out of range, or the model does not read such queries.
+        """
+        total = sum(len(queries) for _, queries in asked)
+        answers: list[list[list[Moment]]] = []
+        before = 0
+        for video, queries in asked:
+
+            def told(count: int, _: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + count, total)
+
+            answers.append(video.localize(list(queries), top, min_score, told))
+            before += len(queries)
+        return answers
 
     def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
         if not isinstance(source, (str, os.PathLike)):

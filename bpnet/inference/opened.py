@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias, overload
 
 import numpy as np
@@ -33,12 +33,13 @@ LONGER = 2.0  # than the longest video of training: up to here a video is pooled
 
 # A sentence, or its token features (L, C').
 Query: TypeAlias = "str | npt.NDArray[np.floating]"
+Progress: TypeAlias = Callable[[int, int], None]
 
 
 class OpenedVideo:
     """One video with everything computed that does not depend on a query.
 
-    Made by `Localizer.open_video`.
+    Made by `Localizer.open_video`. Several threads may ask at once: asking changes nothing in it.
 
     Args:
         model: The network, in evaluation mode.
@@ -95,16 +96,28 @@ class OpenedVideo:
     # A str is a sequence of str as well; it is taken for one sentence, as the first line says.
     @overload
     def localize(  # type: ignore[overload-overlap]
-        self, queries: Query, top: int = 5, min_score: float = 0.0
+        self,
+        queries: Query,
+        top: int = 5,
+        min_score: float = 0.0,
+        progress: Progress | None = None,
     ) -> list[Moment]: ...
 
     @overload
     def localize(
-        self, queries: Sequence[Query], top: int = 5, min_score: float = 0.0
+        self,
+        queries: Sequence[Query],
+        top: int = 5,
+        min_score: float = 0.0,
+        progress: Progress | None = None,
     ) -> list[list[Moment]]: ...
 
     def localize(
-        self, queries: Query | Sequence[Query], top: int = 5, min_score: float = 0.0
+        self,
+        queries: Query | Sequence[Query],
+        top: int = 5,
+        min_score: float = 0.0,
+        progress: Progress | None = None,
     ) -> list[Moment] | list[list[Moment]]:
         """Find what sentences describe.
 
@@ -114,6 +127,8 @@ class OpenedVideo:
             top: Largest number of moments a sentence, >= 1.
             min_score: Moments with a lower score are left out; `Localizer.least_score` is the one
                 from which a sentence is probably about the video at all.
+            progress: Told, now and then, how many sentences are answered, and of how many. What it
+                raises ends the work, and comes back to the caller.
 
         Returns:
             For a sentence its moments, best first, none where no score is high enough; for several
@@ -128,13 +143,16 @@ class OpenedVideo:
         if math.isnan(min_score):
             raise ConfigError("min_score=nan: expected a number, such as Localizer.least_score")
         if isinstance(queries, (str, np.ndarray)):
-            return self.localize([queries], top, min_score)[0]
+            return self.localize([queries], top, min_score, progress)[0]
         self._check(queries)
-        return [
-            [moment for moment in prediction.moments[:top] if moment.score >= min_score]
-            for group in self._predicted(queries)
-            for prediction in group
-        ]
+        answers: list[list[Moment]] = []
+        for group in self._predicted(queries):
+            for prediction in group:
+                best = prediction.moments[:top]
+                answers.append([moment for moment in best if moment.score >= min_score])
+            if progress is not None:
+                progress(len(answers), len(queries))
+        return answers
 
     def predict(self, queries: Sequence[Query]) -> list[Prediction]:
         """The answers of both stages, with the boundary probabilities.
@@ -157,7 +175,8 @@ class OpenedVideo:
         at_once = max(1, PAIRS_AT_ONCE // len(self._windows))
         for first in range(0, len(queries), at_once):
             with torch.inference_mode():
-                yield self._predict(queries[first : first + at_once])
+                group = self._predict(queries[first : first + at_once])
+            yield group
 
     def _check(self, queries: Sequence[Query]) -> None:
         """Make sure of all queries before any is answered."""

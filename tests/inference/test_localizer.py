@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,38 @@ def test_what_is_not_in_the_video(localizer: Localizer, store: FeatureStore) -> 
     assert video.localize(QUERY, min_score=1.1) == []
     with pytest.raises(ConfigError, match="min_score=nan"):
         video.localize(QUERY, min_score=float("nan"))
+
+
+def test_several_videos_at_once(localizer: Localizer, store: FeatureStore) -> None:
+    videos = [localizer.open_video(store, name) for name in ("v0", "v3", "v1")]
+    queries = [[QUERY] * 70, [], ["the small circle jumps", QUERY]]
+    told: list[tuple[int, int]] = []
+    found = localizer.localize_many(
+        list(zip(videos, queries, strict=True)), top=2, progress=lambda *step: told.append(step)
+    )
+    alone = [video.localize(asked, top=2) for video, asked in zip(videos, queries, strict=True)]
+    assert found == alone
+    assert told == [(64, 72), (70, 72), (72, 72)]
+    assert localizer.localize_many([]) == []
+
+
+def test_progress_may_end_the_work(localizer: Localizer, store: FeatureStore) -> None:
+    video = localizer.open_video(store, "v0")
+
+    def stop(done: int, _: int) -> None:
+        raise KeyboardInterrupt(done)
+
+    with pytest.raises(KeyboardInterrupt, match="64"):
+        video.localize([QUERY] * 200, progress=stop)
+    assert not torch.is_inference_mode_enabled()
+    assert video.localize(QUERY)
+
+
+def test_threads_may_ask_one_video(localizer: Localizer, store: FeatureStore) -> None:
+    videos = [localizer.open_video(store, name) for name in ("v0", "v3")]
+    queries = [f"the small circle {word}" for word in tiny_run.WORDS]
+    asked = [(video, query) for video in videos for query in queries] * 8
+    alone = [video.localize(query) for video, query in asked]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: one[0].localize(one[1]), asked))
+    assert together == alone
