@@ -27,7 +27,7 @@ from bpnet_features import ClipGrid, FeatureSpec
 
 log = logging.getLogger(__name__)
 
-PAIRS_AT_ONCE = 64  # of a query and a window
+POSITIONS_AT_ONCE = 4096  # of all pairs of a query and a window: more no longer fit a CPU's cache
 SEEN_TWICE = 0.7  # temporal IoU of moments of two windows, where the model suppresses none
 LONGER = 2.0  # than the longest video of training: up to here a video is pooled, as evaluation does
 
@@ -87,6 +87,7 @@ class OpenedVideo:
                 parts.append(model.encode_video(video, mask))
             self._grids.append(coarse)
         self._encoded = joined(parts)
+        self._pairs_at_once = max(1, POSITIONS_AT_ONCE // self._grids[0].num_clips)
 
     @property
     def duration_seconds(self) -> float:
@@ -172,7 +173,7 @@ class OpenedVideo:
 
     def _predicted(self, queries: Sequence[Query]) -> Iterator[list[Prediction]]:
         """The answers to some queries at a time, so that who needs less can drop the rest."""
-        at_once = max(1, PAIRS_AT_ONCE // len(self._windows))
+        at_once = max(1, self._pairs_at_once // len(self._windows))
         for first in range(0, len(queries), at_once):
             with torch.inference_mode():
                 group = self._predict(queries[first : first + at_once])
@@ -219,7 +220,7 @@ class OpenedVideo:
             batch.query_ids, batch.char_ids, batch.query_mask, batch.query_features
         )
         answers: list[list[Prediction]] = [[] for _ in queries]
-        at_once = max(1, PAIRS_AT_ONCE // len(queries))
+        at_once = max(1, self._pairs_at_once // len(queries))
         for first in range(0, len(self._windows), at_once):
             places = range(first, min(first + at_once, len(self._windows)))
             query = torch.arange(len(queries), device=self._device).repeat_interleave(len(places))

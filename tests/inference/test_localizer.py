@@ -376,14 +376,14 @@ def test_what_is_not_in_the_video(localizer: Localizer, store: FeatureStore) -> 
 
 def test_several_videos_at_once(localizer: Localizer, store: FeatureStore) -> None:
     videos = [localizer.open_video(store, name) for name in ("v0", "v3", "v1")]
-    queries = [[QUERY] * 70, [], ["the small circle jumps", QUERY]]
+    queries = [[QUERY] * 300, [], ["the small circle jumps", QUERY]]
     told: list[tuple[int, int]] = []
     found = localizer.localize_many(
         list(zip(videos, queries, strict=True)), top=2, progress=lambda *step: told.append(step)
     )
     alone = [video.localize(asked, top=2) for video, asked in zip(videos, queries, strict=True)]
     assert found == alone
-    assert told == [(64, 72), (70, 72), (72, 72)]
+    assert told == [(256, 302), (300, 302), (302, 302)]  # 4,096 positions, 16 of each pair
     assert localizer.localize_many([]) == []
 
 
@@ -393,8 +393,8 @@ def test_progress_may_end_the_work(localizer: Localizer, store: FeatureStore) ->
     def stop(done: int, _: int) -> None:
         raise KeyboardInterrupt(done)
 
-    with pytest.raises(KeyboardInterrupt, match="64"):
-        video.localize([QUERY] * 200, progress=stop)
+    with pytest.raises(KeyboardInterrupt, match="256"):
+        video.localize([QUERY] * 600, progress=stop)
     assert not torch.is_inference_mode_enabled()
     assert video.localize(QUERY)
 
