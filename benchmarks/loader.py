@@ -18,10 +18,8 @@ dataset; and the share of padded positions what batches of similar lengths are w
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -34,6 +32,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from machine import bandwidth, evict, machine, spread, status_bytes
 
 from bpnet_features import FeatureSpec, FeatureWriter
 from bpnet_features.header import APART, write_header
@@ -85,14 +84,6 @@ def main() -> None:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def machine() -> dict[str, Any]:
-    names = ("numpy", "h5py", "torch", "bpnet-nlvl")
-    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
-    cores = len(os.sched_getaffinity(0))
-    return {"python": platform.python_version(), "cores": cores, **found, **threads}
-
-
 def write_annotations(root: Path, given: Path | None, num_videos: int) -> list[dict[str, Any]]:
     """One row a sample, about that many videos."""
     rng = random.Random(0)
@@ -136,34 +127,6 @@ def write_features(root: Path, rows: list[dict[str, Any]]) -> None:
                 apart[video] = clips
                 apart[video].attrs.update(duration_seconds=duration, stride_seconds=stride)
                 np.save(root / "npy" / f"{video}.npy", clips.astype(np.float32))
-
-
-def bandwidth(path: Path) -> dict[str, float]:
-    """Bytes a second: of reading the file as a whole, and of copying in memory."""
-    found = {}
-    for name in ("disk", "page cache"):
-        if name == "disk":
-            evict(path)
-        begun = time.perf_counter()
-        with path.open("rb", buffering=0) as file:
-            buffer = bytearray(2**20)
-            total = 0
-            while count := file.readinto(buffer):
-                total += count
-        found[name] = total / (time.perf_counter() - begun)
-    source = np.ones(2**26, np.uint8)
-    target = np.empty_like(source)
-    target[:] = source
-    begun = time.perf_counter()
-    target[:] = source
-    found["memory copy"] = source.nbytes / (time.perf_counter() - begun)
-    return found
-
-
-def evict(path: Path) -> None:
-    os.sync()
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def in_turn(root: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
@@ -232,8 +195,7 @@ def child(name: str, root: Path, begun: float, most: int) -> dict[str, float]:
 
 def memory() -> list[int]:
     """Resident bytes: private, and mapped from files."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return [int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile")]
+    return status_bytes("RssAnon", "RssFile")
 
 
 def from_a_store(file: Path, annotations: list[Any], vocabulary: Any) -> Iterator[Any]:
@@ -306,11 +268,6 @@ def print_layouts(results: dict[str, Any]) -> None:
     share = rate * per_sample / speed["page cache"]
     print(f"{MAPPED}: {rate * per_sample / 1e9:.2f} GB/s of the file, {share:.0%} of reading it")
     results["share_of_page_cache_bandwidth"] = share
-
-
-def spread(values: list[float], digits: int) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def growth(root: Path, gigabytes: tuple[int, ...], most: int) -> list[dict[str, float]]:
