@@ -1,32 +1,108 @@
-"""`bpnet localize`: sentences about one video -> moments, as text or JSON."""
+"""`bpnet localize`: sentences about one video -> moments, as a table, JSON, clips or subtitles."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bpnet.errors import CheckpointError, ConfigError, FeatureError
+from bpnet.errors import AnnotationError, CheckpointError, ConfigError, FeatureError
+
+if TYPE_CHECKING:
+    from bpnet.types import Moment
+
+NOTHING_FOUND = 1  # exit status, as grep's
 
 
 def main(arguments: list[str]) -> None:
     """Find sentences in a video; see ``bpnet localize --help``."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    _check(args)
+    queries = [*args.queries, *_listed(args.list)]
+    if not queries:
+        raise AnnotationError("no sentence: give some behind the video, or --list FILE")
+
+    from bpnet.inference.localizer import Localizer
+
+    localizer = Localizer.from_pretrained(args.checkpoint, args.device)
+    min_score = _min_score(args.min_score, localizer.least_score)
+    if args.features is None:
+        video = localizer.open_video(args.video)
+    else:
+        video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
+    if args.report is None:
+        answers = video.localize(queries, args.top, min_score)
+    else:  # which draws more than the moments
+        predictions = video.predict(queries)
+        answers = [
+            [one for one in prediction.moments[: args.top] if one.score >= min_score]
+            for prediction in predictions
+        ]
+    if args.json:
+        print(json.dumps([[moment.to_dict() for moment in moments] for moments in answers]))
+    else:
+        from rich.console import Console
+
+        from bpnet.report.terminal import print_answers
+
+        print_answers(queries, answers, video.duration_seconds, Console(highlight=False))
+    if args.clips is not None:
+        _cut_clips(Path(args.video), queries, answers, Path(args.clips))
+    if args.srt is not None:
+        from bpnet.report.srt import subtitles
+        from bpnet_features.atomic import write_text_atomically
+
+        write_text_atomically(Path(args.srt), subtitles(queries, answers))
+    if args.report is not None:
+        from bpnet.report import answer_of, write_report
+
+        file = Path(args.video) if args.features is None else None
+        drawn = [
+            answer_of(prediction, query, Path(args.video).stem, video.duration_seconds, file)
+            for prediction, query in zip(predictions, queries, strict=True)
+        ]
+        write_report(args.report, drawn, title=f"Moments of {Path(args.video).name}", metrics=None)
+    if not any(answers):
+        sys.exit(NOTHING_FOUND)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bpnet localize", description="Find the moments of a video that sentences describe."
+        prog="bpnet localize",
+        description="Find the moments of a video that sentences describe.",
+        epilog="Exit status: 0 if a moment was found, 1 if none has --min-score, 2 on errors.",
     )
     parser.add_argument("video", help="id of a video of --features; without it, a video file")
-    parser.add_argument("queries", nargs="+", metavar="sentence")
+    parser.add_argument("queries", nargs="*", metavar="sentence")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or run folder")
+    parser.add_argument(
+        "--list", metavar="FILE", help="more sentences, one a line; - for standard input"
+    )
     parser.add_argument("--features", help="features that hold the video, of any layout")
     parser.add_argument("--duration", type=float, help="seconds, for features that do not say")
     parser.add_argument("--top", type=int, default=5, help="moments a sentence (5)")
+    parser.add_argument(
+        "--min-score",
+        default="0",
+        metavar="SCORE",
+        help="leave out moments below; `auto`: what validation says is not in the video (0)",
+    )
     parser.add_argument("--json", action="store_true", help="print lists of moments as JSON")
+    parser.add_argument("--clips", metavar="DIR", help="cut the moments out of the video file")
+    parser.add_argument("--srt", metavar="FILE.srt", help="write the moments as subtitles")
     parser.add_argument("--report", metavar="FILE.html", help="also draw the answers")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    args = parser.parse_args(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    if not Path(args.checkpoint).exists():  # seen before the heavy imports
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Everything that can be refused before the heavy imports."""
+    if not Path(args.checkpoint).exists():
         raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
     if args.features is not None and not Path(args.features).exists():
         raise FeatureError(f"features {args.features!r}: no such file or folder")
@@ -37,36 +113,49 @@ def main(arguments: list[str]) -> None:
         )
     if args.top < 1:
         raise ConfigError(f"top={args.top}: expected an integer >= 1")
+    if args.clips is not None and args.features is not None:
+        raise ConfigError("--clips with --features: expected a video file, to cut moments out of")
 
-    from bpnet.inference.localizer import Localizer
 
-    localizer = Localizer.from_pretrained(args.checkpoint, args.device)
-    if args.features is None:
-        video = localizer.open_video(args.video)
-    else:
-        video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
-    predictions = video.predict(args.queries)
-    answers = [prediction.moments[: args.top] for prediction in predictions]
-    if args.json:
-        print(json.dumps([[moment.to_dict() for moment in moments] for moments in answers]))
-    else:
-        for query, moments in zip(args.queries, answers, strict=True):
-            print(query)
-            for moment in moments:
-                times = f"{moment.start_seconds:8.2f} s to {moment.end_seconds:8.2f} s"
-                print(f"  {times}   score {moment.score:.3f}")
-    if args.report is not None:
-        from bpnet.report import answer_of, write_report
+def _listed(source: str | None) -> list[str]:
+    """The sentences of a file, or of standard input; empty lines are none."""
+    if source is None:
+        return []
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise AnnotationError(f"--list {source!r}: cannot be read as UTF-8 text ({err})") from err
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
-        file = Path(args.video) if args.features is None else None
-        drawn = [
-            answer_of(prediction, query, Path(args.video).stem, video.duration_seconds, file)
-            for prediction, query in zip(predictions, args.queries, strict=True)
-        ]
-        write_report(args.report, drawn, title=f"Moments of {Path(args.video).name}", metrics=None)
+
+def _min_score(asked: str, fitted: float | None) -> float:
+    if asked == "auto":
+        if fitted is None:
+            raise ConfigError(
+                "--min-score auto: the checkpoint has no fitted score; train with "
+                "trainer.calibrate=true and a validation part, or give a number"
+            )
+        return fitted
+    try:
+        return float(asked)
+    except ValueError as err:
+        raise ConfigError(f"--min-score {asked!r}: expected a number, or auto") from err
+
+
+def _cut_clips(
+    video: Path, queries: Sequence[str], answers: Sequence[Sequence[Moment]], folder: Path
+) -> None:
+    """A file for each moment: ``NUMBER-RANK-sentence.mp4``."""
+    from bpnet_features.clips import cut_clip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = len(str(len(queries)))
+    for number, (query, moments) in enumerate(zip(queries, answers, strict=True), start=1):
+        words = "-".join("".join(c if c.isalnum() else " " for c in query.lower()).split())
+        for rank, one in enumerate(moments, start=1):
+            name = f"{number:0{digits}d}-{rank}-{words[:60]}.mp4"
+            cut_clip(video, one.start_seconds, one.end_seconds, folder / name)
 
 
 if __name__ == "__main__":
-    import sys
-
     main(sys.argv[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from bpnet import Localizer
-from bpnet.checkpoint import BEST
+from bpnet.checkpoint import BEST, Checkpoint
 from bpnet_features import FeatureStore
 
 QUERIES = ["the small circle spins", "the small circle jumps"]
@@ -37,19 +39,66 @@ def test_one_query_is_a_list_of_one_list(bpnet, dataset_root: Path, run_dir: Pat
     assert [len(answer) for answer in json.loads(out)] == [2]
 
 
-def test_text(bpnet, dataset_root: Path, run_dir: Path) -> None:
+def test_a_table(bpnet, dataset_root: Path, run_dir: Path) -> None:
     features = dataset_root / "features.h5"
     line = ["--checkpoint", run_dir, "--features", features, "--top", "3"]
     status, out, err = bpnet("localize", "v11", *QUERIES, *line)
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert [lines[0], lines[4]] == QUERIES
-    assert len(lines) == 8
+    assert [lines[0], lines[5]] == QUERIES
+    assert len(lines) == 10
     video = Localizer.from_pretrained(run_dir).open_video(features, "v11")
     first = video.localize(QUERIES[1])[0]
-    numbers = [float(number) for number in re.findall(r"\d+\.\d+", lines[5])]
-    expected = [first.start_seconds, first.end_seconds, first.score]
-    assert numbers == pytest.approx(expected, abs=0.006)
+    found = re.match(r" *1 +0:(\S+) +0:(\S+) +(\S+) +(\S+) +(\S+)$", lines[7])
+    assert found is not None, lines[7]
+    numbers = [float(found[place]) for place in (1, 2, 4, 5)]
+    times = [first.start_seconds, first.end_seconds]
+    assert numbers[:2] == pytest.approx(times, abs=0.051)
+    assert numbers[2:] == pytest.approx([first.score, first.probability], abs=0.0051)
+    bar = [mark != "\N{MIDDLE DOT}" for mark in found[3]]
+    assert len(bar) == 30
+    shown = (bar.index(True) / 30, 1 - bar[::-1].index(True) / 30)
+    assert [8 * place for place in shown] == pytest.approx(times, abs=0.3)
+
+
+def test_sentences_of_a_file_and_of_standard_input(
+    bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5", "--json"]
+    expected = bpnet("localize", "v11", *QUERIES, *line)[1]
+    (tmp_path / "asked.txt").write_text("\n".join(["", QUERIES[1], "  "]))
+    assert bpnet("localize", "v11", QUERIES[0], *line, "--list", "asked.txt")[1] == expected
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(QUERIES) + "\n"))
+    assert bpnet("localize", "v11", *line, "--list", "-")[1] == expected
+
+
+def test_nothing_found_is_an_exit_status(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5"]
+    status, out, err = bpnet("localize", "v11", *QUERIES, *line, "--min-score", "1.5")
+    assert (status, err) == (1, "")
+    assert out.splitlines() == [
+        *(QUERIES[0], "  not in this video"),
+        *(QUERIES[1], "  not in this video"),
+    ]
+    status, out, err = bpnet("localize", "v11", *QUERIES, *line, "--min-score", "1.5", "--json")
+    assert (status, json.loads(out), err) == (1, [[], []], "")
+    status, out, _ = bpnet("localize", "v11", QUERIES[0], *line, "--min-score", "auto", "--json")
+    least = Localizer.from_pretrained(run_dir).least_score
+    assert least is not None
+    assert status == 0 and all(one["score"] >= least for one in json.loads(out)[0])
+
+
+def test_subtitles(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5", "--top", "2"]
+    status, _, err = bpnet("localize", "v11", *QUERIES, *line, "--srt", "found.srt")
+    assert (status, err) == (0, "")
+    entries = (tmp_path / "found.srt").read_text().split("\n\n")
+    assert [entry.split("\n")[0] for entry in entries] == ["1", "2", "3", "4"]
+    assert {entry.split("\n")[2][: len(QUERIES[0])] for entry in entries} == {
+        query[: len(QUERIES[0])] for query in QUERIES
+    }
+    starts = [entry.split("\n")[1].split(" --> ")[0] for entry in entries]
+    assert starts == sorted(starts)
 
 
 def test_a_plain_file_with_a_duration(
@@ -129,6 +178,12 @@ def test_refused_before_heavy_work(process, dataset_root: Path, run_dir: Path) -
         (["v0", "spins", "..."], r"AnnotationError: query '\.\.\.' has no words"),
         (["v0", "spins", "--top", "0"], "ConfigError: top=0: expected an integer >= 1"),
         (["v0", "spins", "--device", "tpu9"], "ConfigError: device='tpu9'"),
+        (
+            ["v0", "spins", "--min-score", "low"],
+            "ConfigError: --min-score 'low': expected a number",
+        ),
+        (["v0", "spins", "--clips", "d"], "ConfigError: --clips with --features: expected a video"),
+        (["v0", "spins", "--list", "gone.txt"], "AnnotationError: --list 'gone.txt': cannot be"),
     ],
 )
 def test_errors_are_one_line(
@@ -156,7 +211,17 @@ def test_damaged_files(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path)
         assert re.match(match, err)
 
 
-def test_a_sentence_is_needed(bpnet, run_dir: Path) -> None:
-    status, _, err = bpnet("localize", "v0", "--checkpoint", run_dir)
+def test_a_sentence_is_needed(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    features = dataset_root / "features.h5"
+    status, _, err = bpnet("localize", "v0", "--checkpoint", run_dir, "--features", features)
     assert status == 2
-    assert "sentence" in err
+    assert err.startswith("AnnotationError: no sentence: give some behind the video, or --list")
+
+
+def test_no_fitted_score(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
+    checkpoint = dataclasses.replace(Checkpoint.load(run_dir), calibration=None)
+    checkpoint.save(tmp_path / BEST)
+    line = ["--checkpoint", tmp_path, "--features", dataset_root / "features.h5"]
+    status, _, err = bpnet("localize", "v0", "spins", *line, "--min-score", "auto")
+    assert status == 2
+    assert err.startswith("ConfigError: --min-score auto: the checkpoint has no fitted score")
