@@ -15,7 +15,9 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.evaluation.calibration import Calibration
-from bpnet.inference.opened import OpenedVideo, Progress, Query
+from bpnet.inference.encoded import encode_video
+from bpnet.inference.judge import Judge, Query
+from bpnet.inference.opened import OpenedVideo, Progress
 from bpnet.models.bpnet import BPNet
 from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
@@ -50,12 +52,10 @@ class Localizer:
         calibration: Calibration | None = None,
         window_seconds: float = math.inf,
     ) -> None:
-        self._model = model
-        self._vocabulary = vocabulary
+        self._judge = Judge(model, vocabulary, query_spec, calibration)
         self.feature_spec = feature_spec
         self._max_clips = max_clips
         self.query_spec = query_spec
-        self._calibration = calibration
         self.window_seconds = window_seconds
 
     @classmethod
@@ -89,7 +89,8 @@ class Localizer:
     @property
     def least_score(self) -> float | None:
         """Best score from which a sentence is probably about a video; None: it was not fitted."""
-        return None if self._calibration is None else self._calibration.least_score
+        calibration = self._judge.calibration
+        return None if calibration is None else calibration.least_score
 
     def open_video(
         self,
@@ -186,13 +187,11 @@ class Localizer:
             )
         if not np.isfinite(clips).all():
             raise CheckpointError(f"{what}: NaN or infinite features; extract them again")
-        return OpenedVideo(
-            self._model,
-            self._vocabulary,
+        video = encode_video(
+            self._judge.model,
             clips.astype(np.float32),
             grid,
             self._max_clips,
             self.window_seconds,
-            self.query_spec,
-            self._calibration,
         )
+        return OpenedVideo(self._judge, video)
