@@ -124,6 +124,23 @@ class Moment:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundMoment:
+    """A moment of one of many videos.
+
+    Attributes:
+        video_id: The video.
+        moment: Where in it.
+    """
+
+    video_id: str
+    moment: Moment
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"video_id": self.video_id, **self.moment.to_dict()}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
     """One query with its video, as arrays.

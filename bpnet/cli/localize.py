@@ -22,10 +22,19 @@ def main(arguments: list[str]) -> None:
     """Find sentences in a video; see ``bpnet localize --help``."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    if args.library is not None and args.video is not None:
+        args.queries.insert(0, args.video)
+        args.video = None
     _check(args)
     queries = [*args.queries, *_listed(args.list)]
     if not queries:
         raise AnnotationError("no sentence: give some behind the video, or --list FILE")
+    if args.library is not None:
+        from bpnet.cli.library import ask_library
+
+        if not ask_library(args, queries, lambda fitted: _min_score(args.min_score, fitted)):
+            sys.exit(NOTHING_FOUND)
+        return
 
     from bpnet.inference.localizer import Localizer
 
@@ -77,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Find the moments of a video that sentences describe.",
         epilog="Exit status: 0 if a moment was found, 1 if none has --min-score, 2 on errors.",
     )
-    parser.add_argument("video", help="id of a video of --features; without it, a video file")
+    parser.add_argument(
+        "video",
+        nargs="?",
+        help="id of a video of --features; without it, a video file; none with --library",
+    )
     parser.add_argument("queries", nargs="*", metavar="sentence")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or run folder")
     parser.add_argument(
@@ -85,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--features", help="features that hold the video, of any layout")
     parser.add_argument("--duration", type=float, help="seconds, for features that do not say")
+    parser.add_argument(
+        "--library", metavar="FEATURES", help="ask all videos of these features, not one"
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keeps what is computed of a library (the user's cache)"
+    )
     parser.add_argument("--top", type=int, default=5, help="moments a sentence (5)")
     parser.add_argument(
         "--min-score",
@@ -106,7 +125,12 @@ def _check(args: argparse.Namespace) -> None:
         raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
     if args.features is not None and not Path(args.features).exists():
         raise FeatureError(f"features {args.features!r}: no such file or folder")
-    if args.features is None and not Path(args.video).is_file():
+    if args.library is not None:
+        if not Path(args.library).exists():
+            raise FeatureError(f"library {args.library!r}: no such file or folder")
+    elif args.video is None:
+        raise FeatureError("no video: give a file, an id with --features, or --library")
+    elif args.features is None and not Path(args.video).is_file():
         raise FeatureError(
             f"video {args.video!r}: no such file; for the id of a video in a feature store give "
             "--features"

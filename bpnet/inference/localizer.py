@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.evaluation.calibration import Calibration
-from bpnet.inference.encoded import encode_video
+from bpnet.inference.encoded import EncodedVideo, encode_video
 from bpnet.inference.judge import Judge, Query
 from bpnet.inference.opened import OpenedVideo, Progress
 from bpnet.models.bpnet import BPNet
@@ -40,6 +42,9 @@ class Localizer:
         calibration: What turns its scores into probabilities; None: moments have none.
         window_seconds: Longest video that it was trained on. One that is more than twice as long,
             and has more clips than the model positions, is read in windows of this length.
+
+    Attributes:
+        judge: The model, with what its input and output mean.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class Localizer:
         calibration: Calibration | None = None,
         window_seconds: float = math.inf,
     ) -> None:
-        self._judge = Judge(model, vocabulary, query_spec, calibration)
+        self.judge = Judge(model, vocabulary, query_spec, calibration)
         self.feature_spec = feature_spec
         self._max_clips = max_clips
         self.query_spec = query_spec
@@ -86,10 +91,18 @@ class Localizer:
             float(checkpoint.training.get("longest_seconds", math.inf)),
         )
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of what decides how a video is encoded: the weights, and how it is cut."""
+        digest = hashlib.sha256(f"{self._max_clips} {self.window_seconds}".encode())
+        for name, tensor in sorted(self.judge.model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     @property
     def least_score(self) -> float | None:
         """Best score from which a sentence is probably about a video; None: it was not fitted."""
-        calibration = self._judge.calibration
+        calibration = self.judge.calibration
         return None if calibration is None else calibration.least_score
 
     def open_video(
@@ -179,6 +192,24 @@ class Localizer:
         return self._open(clips, grid, str(source))
 
     def _open(self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str) -> OpenedVideo:
+        return OpenedVideo(self.judge, self.encode(clips, grid, what))
+
+    def encode(
+        self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str = "the array"
+    ) -> EncodedVideo:
+        """Compute what does not depend on a query.
+
+        Args:
+            clips: Features (T, C), as stored.
+            grid: Where they lie in time.
+            what: What messages call them.
+
+        Returns:
+            The encoded video.
+
+        Raises:
+            CheckpointError: The features are not what the checkpoint reads.
+        """
         width = self.feature_spec.feature_dim
         if clips.ndim != 2 or clips.shape[1] != width or len(clips) != grid.num_clips:
             raise CheckpointError(
@@ -187,11 +218,5 @@ class Localizer:
             )
         if not np.isfinite(clips).all():
             raise CheckpointError(f"{what}: NaN or infinite features; extract them again")
-        video = encode_video(
-            self._judge.model,
-            clips.astype(np.float32),
-            grid,
-            self._max_clips,
-            self.window_seconds,
-        )
-        return OpenedVideo(self._judge, video)
+        single = clips.astype(np.float32)
+        return encode_video(self.judge.model, single, grid, self._max_clips, self.window_seconds)

@@ -83,8 +83,8 @@ def merge(answers: Sequence[Prediction], windows: Sequence[Window], nms: float) 
     edges.append(answers[-1].edges_seconds[-1:])
     pairs = list(zip(answers, windows, strict=True))
     return Prediction(
-        moments=_best([(one.moments, window) for one, window in pairs], nms),
-        stage_one=_best([(one.stage_one, window) for one, window in pairs], nms),
+        moments=best_moments([(one.moments, window) for one, window in pairs], nms),
+        stage_one=best_moments([(one.stage_one, window) for one, window in pairs], nms),
         start_probabilities=_normalised(starts),
         end_probabilities=_normalised(ends),
         highlight_scores=np.concatenate(highlights),
@@ -116,8 +116,18 @@ def _normalised(parts: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.flo
     return (joined / total if total > 0 else joined).astype(np.float32)
 
 
-def _best(answers: Sequence[tuple[Sequence[Moment], Window]], nms: float) -> tuple[Moment, ...]:
-    """The best moments of all windows, best first, none seen twice."""
+def best_moments(
+    answers: Sequence[tuple[Sequence[Moment], Window]], nms: float
+) -> tuple[Moment, ...]:
+    """The best moments of several windows.
+
+    Args:
+        answers: The moments of each window.
+        nms: Temporal IoU with a better moment above which one is left out.
+
+    Returns:
+        At most `MOST_MOMENTS`, best first, none seen twice.
+    """
     every = [one for moments, _ in answers for one in moments]
     whole = [one for moments, window in answers for one in moments if not _is_cut(one, window)]
     found = whole or every

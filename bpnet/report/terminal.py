@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bpnet.report.times import clock
-from bpnet.types import Moment
+from bpnet.types import FoundMoment, Moment
 
 BAR_WIDTH = 30
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -50,6 +50,31 @@ def print_answers(
             if calibrated:
                 row.append("" if one.probability is None else f"{one.probability:.2f}")
             table.add_row(*row, style="" if rank == 1 else "dim")
+        console.print(table)
+
+
+def print_found(
+    queries: Sequence[str], answers: Sequence[Sequence[FoundMoment]], console: Console
+) -> None:
+    """Print a small table for each sentence, of moments of many videos.
+
+    Args:
+        queries: The sentences.
+        answers: The moments of each, best first; none: no video shows it.
+        console: Where to print.
+    """
+    for query, found in zip(queries, answers, strict=True):
+        console.print(Text(query, style="bold"))
+        if not found:
+            console.print("  in no video", style="yellow")
+            continue
+        table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim")
+        for name in ("", "video", "from", "to", "score"):
+            table.add_column(name, justify="left" if name == "video" else "right")
+        for rank, one in enumerate(found, start=1):
+            times = (clock(one.moment.start_seconds), clock(one.moment.end_seconds))
+            score, style = f"{one.moment.score:.3f}", "" if rank == 1 else "dim"
+            table.add_row(f"{rank}", Text(one.video_id), *times, score, style=style)
         console.print(table)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bpnet import Localizer
 from bpnet.checkpoint import BEST, Checkpoint
+from bpnet.inference.library import open_library
 from bpnet_features import FeatureStore
 
 QUERIES = ["the small circle spins", "the small circle jumps"]
@@ -225,3 +226,37 @@ def test_no_fitted_score(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Pat
     status, _, err = bpnet("localize", "v0", "spins", *line, "--min-score", "auto")
     assert status == 2
     assert err.startswith("ConfigError: --min-score auto: the checkpoint has no fitted score")
+
+
+def test_a_library(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    features = dataset_root / "features.h5"
+    line = ["--library", features, "--checkpoint", run_dir, "--cache", tmp_path / "kept"]
+    status, out, err = bpnet("localize", *QUERIES, *line, "--json", "--top", "4")
+    assert (status, err) == (0, "")
+    localizer = Localizer.from_pretrained(run_dir)
+    library = open_library(localizer, FeatureStore(features), tmp_path / "kept")
+    expected = library.localize(QUERIES, top=4)
+    assert json.loads(out) == [[one.to_dict() for one in found] for found in expected]
+    status, out, err = bpnet("localize", QUERIES[0], *line, "--top", "4")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == QUERIES[0] and len(lines) == 6
+    assert [row.split()[1] for row in lines[2:]] == [one.video_id for one in expected[0]]
+    status, out, _ = bpnet("localize", QUERIES[0], *line, "--min-score", "2")
+    assert (status, out.splitlines()[1]) == (1, "  in no video")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["q", "--library", "gone.h5"], "FeatureError: library 'gone.h5': no such file or folder"),
+        (["q", "--library", ".", "--srt", "a.srt"], "ConfigError: --srt with --library: expected"),
+        (["--library", "."], "AnnotationError: no sentence"),
+        ([], "FeatureError: no video: give a file, an id with --features, or --library"),
+    ],
+)
+def test_what_does_not_go_together(bpnet, run_dir: Path, arguments: list[str], match: str) -> None:
+    status, out, err = bpnet("localize", *arguments, "--checkpoint", run_dir)
+    assert (status, out) == (2, "")
+    assert re.match(match, err), err

@@ -62,7 +62,7 @@ def encodings(localizer: Localizer) -> Iterator[list[tuple[int, ...]]]:
     """The shapes of all videos that are encoded, in order."""
     shapes: list[tuple[int, ...]] = []
     # Every clip goes through this layer, whichever method was called.
-    layer = localizer._judge.model.encoder.video_projection
+    layer = localizer.judge.model.encoder.video_projection
     hook = layer.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))
     yield shapes
     hook.remove()
@@ -253,7 +253,7 @@ def test_a_video_file_that_is_missing(localizer: Localizer, tmp_path: Path) -> N
         localizer.open_video(tmp_path / "gone.mp4")
     pytest.importorskip("av")
     reads_files = Localizer(
-        localizer._judge.model, localizer._judge._vocabulary, GRID_SPEC, max_clips=16
+        localizer.judge.model, localizer.judge._vocabulary, GRID_SPEC, max_clips=16
     )
     with pytest.raises(FeatureError, match=r"gone\.mp4"):
         reads_files.open_video(tmp_path / "gone.mp4")

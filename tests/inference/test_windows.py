@@ -162,7 +162,7 @@ def test_videos_up_to_twice_as_long_are_pooled_as_evaluation_does(localizer: Loc
 
 def test_a_checkpoint_that_does_not_say_reads_all_at_once(localizer: Localizer) -> None:
     old = Localizer(
-        localizer._judge.model, localizer._judge._vocabulary, localizer.feature_spec, LENGTH
+        localizer.judge.model, localizer.judge._vocabulary, localizer.feature_spec, LENGTH
     )
     assert old.window_seconds == math.inf
     video = opened(old, long_video({1: (10, 20)}))

@@ -1,0 +1,69 @@
+"""`bpnet localize --library`: sentences about many videos -> moments of any of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bpnet.errors import ConfigError
+
+
+def ask_library(
+    args: argparse.Namespace, queries: Sequence[str], min_score: Callable[[float | None], float]
+) -> bool:
+    """Answer sentences over a library, and print the answers.
+
+    Args:
+        args: What ``bpnet localize`` was given.
+        queries: The sentences, at least one.
+        min_score: The least score, given the checkpoint's fitted one.
+
+    Returns:
+        Whether anything was found.
+
+    Raises:
+        BPNetError: A file, the checkpoint or a sentence is not what it must be.
+    """
+    alone = ("features", "duration", "clips", "srt", "report")
+    given = [f"--{name}" for name in alone if getattr(args, name) is not None]
+    if given:
+        raise ConfigError(f"{given[0]} with --library: expected one video; it is for one alone")
+
+    from bpnet.inference.library import open_library
+    from bpnet.inference.localizer import Localizer
+    from bpnet_features import open_features
+
+    localizer = Localizer.from_pretrained(args.checkpoint, args.device)
+    least = min_score(localizer.least_score)
+    source = open_features(args.library, default_spec=localizer.feature_spec)
+    cache = Path(args.cache) if args.cache else default_cache()
+    hidden = None if sys.stderr.isatty() else True
+    with tqdm(desc="videos", unit="video", disable=hidden, leave=False) as bar:
+
+        def progress(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count - bar.n)
+
+        library = open_library(localizer, source, cache, progress)
+    answers = library.localize(queries, args.top, least)
+    if args.json:
+        print(json.dumps([[one.to_dict() for one in found] for found in answers]))
+    else:
+        from rich.console import Console
+
+        from bpnet.report.terminal import print_found
+
+        print_found(queries, answers, Console(highlight=False))
+    return any(answers)
+
+
+def default_cache() -> Path:
+    """Where encoded videos are kept: in the user's folder for such things."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "bpnet" / "libraries"

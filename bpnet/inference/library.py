@@ -1,0 +1,300 @@
+"""Library: many videos that are asked at once; a vector index finds those worth a closer look.
+
+Each video is encoded once and kept on disk, under a name made of what it holds, so a library opens
+quickly again, and a changed video is encoded anew. Of every window of a video the index holds a
+vector for each of some pieces: the mean of their similarity keys, which training pulls towards
+those of the sentences about them (`bpnet.models.losses.contrast_loss`). The pieces nearest to a
+query name the windows that the model then judges, so a further video costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bpnet.errors import BPNetError, ConfigError
+from bpnet.evaluation.predictions import Prediction
+from bpnet.inference.encoded import EncodedVideo, from_tensors, to_tensors
+from bpnet.inference.judge import EncodedQueries, Query
+from bpnet.inference.localizer import Localizer
+from bpnet.inference.opened import Progress, check_wanted
+from bpnet.inference.windows import Window, best_moments
+from bpnet.models.encoder import Encoded
+from bpnet.models.fusion import span_weights
+from bpnet.types import FoundMoment
+from bpnet_features import ClipGrid, FeatureSource
+from bpnet_features.atomic import write_atomically
+
+log = logging.getLogger(__name__)
+
+PIECES = (1, 2, 4, 8)  # of a window: what is looked for may fill all of it, or an eighth
+NEAREST = 8  # pieces that are looked up for each window that is wanted: many are of one window
+WINDOWS = 32  # that are judged for a query
+
+
+class Library:
+    """Encoded videos and an index of them; made by `open_library`.
+
+    Args:
+        localizer: The model.
+        files: The file of each encoded video, by id.
+        pieces: Vectors (N, M) float32, of length 1.
+        owners: Number of the video, and of its window, of each vector (N, 2).
+    """
+
+    def __init__(
+        self,
+        localizer: Localizer,
+        files: dict[str, Path],
+        pieces: npt.NDArray[np.float32],
+        owners: npt.NDArray[np.int64],
+    ) -> None:
+        self._localizer = localizer
+        self._judge = localizer.judge
+        self._files = files
+        self._ids = list(files)
+        self._owners = owners
+        self._index = _load_faiss().IndexFlatIP(pieces.shape[1])
+        self._index.add(pieces)
+
+    @property
+    def video_ids(self) -> list[str]:
+        """Ids of the videos."""
+        return list(self._ids)
+
+    def localize(
+        self,
+        queries: Sequence[Query],
+        top: int = 10,
+        min_score: float = 0.0,
+        windows: int | None = WINDOWS,
+        progress: Progress | None = None,
+    ) -> list[list[FoundMoment]]:
+        """Find what sentences describe, wherever it is.
+
+        Args:
+            queries: Sentences, or arrays of token features (L, C').
+            top: Largest number of moments a sentence, >= 1.
+            min_score: Moments with a lower score are left out.
+            windows: Windows that the model judges for each query; None: all of all videos.
+            progress: Told how many sentences are answered, and of how many.
+
+        Returns:
+            For each sentence its moments, best first.
+
+        Raises:
+            AnnotationError: A query has no words.
+            ConfigError: A number is out of range, or the model does not read such queries.
+        """
+        check_wanted(top, min_score)
+        if windows is not None and windows < 1:
+            raise ConfigError(f"windows={windows}: expected an integer >= 1, or None for all")
+        self._judge.check(queries)
+        answers = []
+        for query in queries:
+            encoded = self._judge.encode([query])
+            found = self._found(encoded, self._wanted(encoded, windows))
+            found.sort(key=lambda one: -one.moment.score)
+            answers.append([one for one in found[:top] if one.moment.score >= min_score])
+            if progress is not None:
+                progress(len(answers), len(queries))
+        return answers
+
+    def _wanted(self, query: EncodedQueries, windows: int | None) -> dict[int, list[int]]:
+        """The windows of each video that are judged, by number."""
+        rows = self._owners
+        if windows is not None:
+            keys = query.states.keys
+            assert keys is not None
+            vector = F.normalize(keys.float().mean(dim=1), dim=-1).cpu().numpy()
+            rows = self._nearest(vector, windows)
+        wanted: dict[int, list[int]] = {}
+        for video, window in dict.fromkeys(map(tuple, rows.tolist())):  # each once
+            wanted.setdefault(video, []).append(window)
+        return {video: sorted(places) for video, places in wanted.items()}
+
+    def _nearest(self, vector: npt.NDArray[np.float32], windows: int) -> npt.NDArray[np.int64]:
+        """The windows (N, 2) whose best pieces are nearest to a query (1, M), nearest first."""
+        count = NEAREST * windows
+        while True:
+            owners = self._owners[self._index.search(vector, min(count, len(self._owners)))[1][0]]
+            firsts = np.sort(np.unique(owners, axis=0, return_index=True)[1])
+            if len(firsts) >= windows or count >= len(self._owners):
+                found: npt.NDArray[np.int64] = owners[firsts[:windows]]
+                return found
+            count *= 4
+
+    def _found(self, query: EncodedQueries, wanted: dict[int, list[int]]) -> list[FoundMoment]:
+        """The moments of some windows."""
+        videos = {number: self._load(number) for number in wanted}
+        rows = [(number, window) for number, places in wanted.items() for window in places]
+        by_row = dict(zip(rows, self._judged(query, videos, rows), strict=True))
+        found = []
+        for number, places in wanted.items():
+            answers = [
+                (
+                    by_row[number, place].moments,
+                    _alone(videos[number].windows[place], place, places),
+                )
+                for place in places
+            ]
+            moments = answers[0][0]
+            if len(answers) > 1:
+                moments = best_moments(answers, self._judge.nms)
+            found += [FoundMoment(self._ids[number], moment) for moment in moments]
+        return found
+
+    def _judged(
+        self,
+        query: EncodedQueries,
+        videos: dict[int, EncodedVideo],
+        rows: Sequence[tuple[int, int]],
+    ) -> list[Prediction]:
+        """What the model says of one query and some windows, padded to one length."""
+        answers: list[Prediction] = []
+        for first in range(0, len(rows), WINDOWS):
+            some = rows[first : first + WINDOWS]
+            most = max(videos[number].num_positions for number, _ in some)
+            states, keys, masks = [], [], []
+            grids: list[ClipGrid] = []
+            for number, window in some:
+                video = videos[number]
+                spare = most - video.num_positions
+                states.append(F.pad(video.states.states[window], (0, 0, 0, spare)))
+                if video.states.keys is not None:
+                    keys.append(F.pad(video.states.keys[window], (0, 0, 0, spare)))
+                masks.append(torch.arange(most, device=self._judge.device) < most - spare)
+                grids.append(video.grids[window])
+            encoded = Encoded(torch.stack(states), torch.stack(keys) if keys else None)
+            mask = torch.stack(masks)
+            answers += self._judge.answer(encoded, mask, grids, query, [0] * len(some))
+        return answers
+
+    def _load(self, number: int) -> EncodedVideo:
+        return from_tensors(load_file(self._files[self._ids[number]]), self._judge.device)
+
+
+def _alone(window: Window, place: int, places: Sequence[int]) -> Window:
+    """A window with no other behind its edges where its neighbours are not judged."""
+    return dataclasses.replace(
+        window,
+        is_first=window.is_first or place - 1 not in places,
+        is_last=window.is_last or place + 1 not in places,
+    )
+
+
+def open_library(
+    localizer: Localizer,
+    source: FeatureSource,
+    cache: Path,
+    progress: Progress | None = None,
+) -> Library:
+    """Encode the videos of a feature store that are not in the cache yet, and index them all.
+
+    Args:
+        localizer: The model.
+        source: Features of the videos.
+        cache: Folder that keeps what is computed; made where it is missing. Another checkpoint has
+            a folder of its own in it.
+        progress: Told how many videos are ready, and of how many. What it raises ends the work;
+            what was encoded stays.
+
+    Returns:
+        The library. A video whose features are damaged is left out, with a warning that says why.
+
+    Raises:
+        ConfigError: The model has no similarity keys, or the index's library is not installed.
+        BPNetError: No video is left.
+    """
+    if localizer.judge.model.encoder.similarity is None:
+        raise ConfigError(
+            "the checkpoint was trained with model.num_similarities=0: it has no vectors to find "
+            "videos by; ask each video by itself"
+        )
+    _load_faiss()
+    folder = cache / localizer.digest[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Path] = {}
+    vectors: list[npt.NDArray[np.float32]] = []
+    owners: list[tuple[int, int]] = []
+    ids = source.video_ids()
+    for count, video_id in enumerate(ids, start=1):
+        try:
+            file, video = _cached(localizer, source, video_id, folder)
+        except BPNetError as err:
+            log.warning("video %r is left out: %s", video_id, err)
+        else:
+            for window, found in enumerate(piece_vectors(video)):
+                vectors.append(found)
+                owners += [(len(files), window)] * len(found)
+            files[video_id] = file
+        if progress is not None:
+            progress(count, len(ids))
+    if not files:
+        raise BPNetError(f"library {source.path}: none of {len(ids)} videos can be read")
+    return Library(localizer, files, np.concatenate(vectors), np.array(owners, dtype=np.int64))
+
+
+def piece_vectors(video: EncodedVideo) -> list[npt.NDArray[np.float32]]:
+    """Vectors of the pieces of each window.
+
+    Args:
+        video: The encoded video, with keys.
+
+    Returns:
+        For each window (N, M), of length 1: the mean keys of all of it, of its halves, quarters
+        and eighths, and of as many pieces between each two of these.
+    """
+    keys = video.states.keys
+    assert keys is not None
+    positions = keys.shape[1]
+    spans = []
+    for count in PIECES:
+        length = positions / count
+        starts = np.arange(2 * count - 1) * length / 2
+        spans += [(start, start + length) for start in starts.tolist()]
+    bounds = torch.tensor(spans, dtype=keys.dtype, device=keys.device)
+    pieces = span_weights(bounds[None], positions) @ keys  # (W, N, M)
+    found: npt.NDArray[np.float32] = F.normalize(pieces.float(), dim=-1).cpu().numpy()
+    return list(found)
+
+
+def _cached(
+    localizer: Localizer, source: FeatureSource, video_id: str, folder: Path
+) -> tuple[Path, EncodedVideo]:
+    """A video from the cache, or encoded and put there."""
+    clips, grid = source.read(video_id)
+    digest = hashlib.sha256(np.ascontiguousarray(clips).tobytes())
+    digest.update(grid.edges_seconds.tobytes() + np.float64(grid.duration_seconds).tobytes())
+    file = folder / f"{digest.hexdigest()[:32]}.safetensors"
+    device = localizer.judge.device
+    if file.is_file():
+        try:
+            return file, from_tensors(load_file(file), device)
+        except (SafetensorError, OSError, KeyError) as err:
+            log.warning("%s is damaged (%s): the video is encoded again", file, err)
+    video = localizer.encode(clips, grid, f"video {video_id!r}")
+    write_atomically(file, lambda part: save_file(to_tensors(video), part))
+    return file, video
+
+
+def _load_faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as err:
+        raise ConfigError(
+            "a library of videos needs faiss, which is not installed; run: "
+            "pip install 'bpnet-nlvl[library]'"
+        ) from err
+    return faiss
