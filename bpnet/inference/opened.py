@@ -14,7 +14,7 @@ from bpnet.errors import ConfigError
 from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.encoded import EncodedVideo
 from bpnet.inference.judge import Judge, Query
-from bpnet.inference.windows import merge
+from bpnet.inference.windows import Window, merge
 from bpnet.types import Moment
 from bpnet_features import ClipGrid
 
@@ -42,6 +42,11 @@ class OpenedVideo:
     def grid(self) -> ClipGrid:
         """Where the stored clips lie in time."""
         return self._video.grid
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What is read at once; one window where the video is not too long for that."""
+        return self._video.windows
 
     @property
     def duration_seconds(self) -> float:
