@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format
+.PHONY: help setup demo test test-slow check docs format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ check: setup ## format, lint, types, import rules, docstrings
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint -q bpnet features
+
+docs: setup ## the documentation as a site: site/index.html
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
