@@ -131,14 +131,20 @@ class FoundMoment:
     Attributes:
         video_id: The video.
         moment: Where in it.
+        similarity: Cosine of the query and of the piece of the video that is nearest to it.
     """
 
     video_id: str
     moment: Moment
+    similarity: float
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {"video_id": self.video_id, **self.moment.to_dict()}
+        return {
+            "video_id": self.video_id,
+            **self.moment.to_dict(),
+            "similarity": self.similarity,
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

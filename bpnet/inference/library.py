@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from bpnet.inference.opened import Progress, check_wanted
 from bpnet.inference.windows import Window, best_moments
 from bpnet.models.encoder import Encoded
 from bpnet.models.fusion import span_weights
+from bpnet.models.losses import TEMPERATURE
 from bpnet.types import FoundMoment
 from bpnet_features import ClipGrid, FeatureSource
 from bpnet_features.atomic import write_atomically
@@ -91,7 +93,8 @@ class Library:
             progress: Told how many sentences are answered, and of how many.
 
         Returns:
-            For each sentence its moments, best first.
+            For each sentence its moments, best first: by the product of the matching score and of
+            the likelihood that it is this video's.
 
         Raises:
             AnnotationError: A query has no words.
@@ -105,40 +108,45 @@ class Library:
         for query in queries:
             encoded = self._judge.encode([query])
             found = self._found(encoded, self._wanted(encoded, windows))
-            found.sort(key=lambda one: -one.moment.score)
+            found.sort(key=_rank, reverse=True)
             answers.append([one for one in found[:top] if one.moment.score >= min_score])
             if progress is not None:
                 progress(len(answers), len(queries))
         return answers
 
-    def _wanted(self, query: EncodedQueries, windows: int | None) -> dict[int, list[int]]:
-        """The windows of each video that are judged, by number."""
-        rows = self._owners
-        if windows is not None:
-            keys = query.states.keys
-            assert keys is not None
-            vector = F.normalize(keys.float().mean(dim=1), dim=-1).cpu().numpy()
-            rows = self._nearest(vector, windows)
-        wanted: dict[int, list[int]] = {}
-        for video, window in dict.fromkeys(map(tuple, rows.tolist())):  # each once
-            wanted.setdefault(video, []).append(window)
-        return {video: sorted(places) for video, places in wanted.items()}
+    def _wanted(self, query: EncodedQueries, windows: int | None) -> dict[int, dict[int, float]]:
+        """The windows of each video that are judged, by number, with their similarities."""
+        keys = query.states.keys
+        assert keys is not None
+        vector = F.normalize(keys.float().mean(dim=1), dim=-1).cpu().numpy()
+        wanted: dict[int, dict[int, float]] = {}
+        for (video, window), similarity in self._nearest(vector, windows):
+            wanted.setdefault(video, {})[window] = similarity
+        return wanted
 
-    def _nearest(self, vector: npt.NDArray[np.float32], windows: int) -> npt.NDArray[np.int64]:
-        """The windows (N, 2) whose best pieces are nearest to a query (1, M), nearest first."""
-        count = NEAREST * windows
+    def _nearest(
+        self, vector: npt.NDArray[np.float32], windows: int | None
+    ) -> list[tuple[tuple[int, int], float]]:
+        """The windows whose best pieces are nearest to a query (1, M), nearest first."""
+        total = len(self._owners)
+        count = total if windows is None else NEAREST * windows
         while True:
-            owners = self._owners[self._index.search(vector, min(count, len(self._owners)))[1][0]]
-            firsts = np.sort(np.unique(owners, axis=0, return_index=True)[1])
-            if len(firsts) >= windows or count >= len(self._owners):
-                found: npt.NDArray[np.int64] = owners[firsts[:windows]]
-                return found
+            cosines, places = self._index.search(vector, min(count, total))
+            found: dict[tuple[int, int], float] = {}
+            for owner, cosine in zip(
+                self._owners[places[0]].tolist(), cosines[0].tolist(), strict=True
+            ):
+                found.setdefault((owner[0], owner[1]), cosine)  # the first piece is the nearest
+            if count >= total or (windows is not None and len(found) >= windows):
+                return list(found.items())[:windows]
             count *= 4
 
-    def _found(self, query: EncodedQueries, wanted: dict[int, list[int]]) -> list[FoundMoment]:
+    def _found(
+        self, query: EncodedQueries, wanted: dict[int, dict[int, float]]
+    ) -> list[FoundMoment]:
         """The moments of some windows."""
         videos = {number: self._load(number) for number in wanted}
-        rows = [(number, window) for number, places in wanted.items() for window in places]
+        rows = [(number, window) for number, places in wanted.items() for window in sorted(places)]
         by_row = dict(zip(rows, self._judged(query, videos, rows), strict=True))
         found = []
         for number, places in wanted.items():
@@ -147,12 +155,13 @@ class Library:
                     by_row[number, place].moments,
                     _alone(videos[number].windows[place], place, places),
                 )
-                for place in places
+                for place in sorted(places)
             ]
             moments = answers[0][0]
             if len(answers) > 1:
                 moments = best_moments(answers, self._judge.nms)
-            found += [FoundMoment(self._ids[number], moment) for moment in moments]
+            similarity = max(places.values())
+            found += [FoundMoment(self._ids[number], one, similarity) for one in moments]
         return found
 
     def _judged(
@@ -185,7 +194,17 @@ class Library:
         return from_tensors(load_file(self._files[self._ids[number]]), self._judge.device)
 
 
-def _alone(window: Window, place: int, places: Sequence[int]) -> Window:
+def _rank(found: FoundMoment) -> float:
+    """What moments of different videos are ordered by.
+
+    The matching score tells the moments of one video apart; which video it is, the contrast between
+    the sentences and moments of a batch has taught. Its logits are the similarities divided by its
+    temperature.
+    """
+    return math.log(max(found.moment.score, 1e-9)) + found.similarity / TEMPERATURE
+
+
+def _alone(window: Window, place: int, places: Container[int]) -> Window:
     """A window with no other behind its edges where its neighbours are not judged."""
     return dataclasses.replace(
         window,

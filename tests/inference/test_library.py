@@ -33,6 +33,10 @@ def rows(answer: list[FoundMoment]) -> list[tuple[str, float, float, float]]:
     ]
 
 
+def by_video(answer: list[FoundMoment]) -> list[FoundMoment]:
+    return sorted(answer, key=lambda one: one.video_id)  # of one video, in the order found
+
+
 def assert_same(found: list[FoundMoment], expected: list[FoundMoment]) -> None:
     """Equal to rounding; padding in a batch may change the last bits."""
     assert [one.video_id for one in found] == [one.video_id for one in expected]
@@ -46,13 +50,15 @@ def test_all_windows_are_the_answers_of_every_video(
     assert library.video_ids == store.video_ids()
     for query in QUERIES:
         every = [
-            FoundMoment(video_id, moment)
+            FoundMoment(video_id, moment, 0.0)
             for video_id in store.video_ids()
             for moment in localizer.open_video(store, video_id).localize(query, top=100)
         ]
-        every.sort(key=lambda one: -one.moment.score)
-        assert_same(library.localize([query], top=1000, windows=None)[0], every)
-        assert_same(library.localize([query], top=1000, windows=12)[0], every)
+        for windows in (None, 12, 500):
+            found = library.localize([query], top=1000, windows=windows)[0]
+            assert_same(by_video(found), by_video(every))
+            ranks = [np.log(one.moment.score) + one.similarity / 0.1 for one in found]
+            assert ranks == sorted(ranks, reverse=True)
 
 
 def test_fewer_windows_are_fewer_videos(library: Library) -> None:
@@ -92,7 +98,7 @@ def test_a_window_may_be_wanted_without_its_neighbour(localizer: Localizer, tmp_
     for name in ("a", "b"):
         expected = localizer.open_video(store, name).localize(QUERIES[0], top=1000)
         mine = [one for one in everything if one.video_id == name]
-        assert_same(mine, [FoundMoment(name, moment) for moment in expected])
+        assert_same(mine, [FoundMoment(name, moment, 0.0) for moment in expected])
 
 
 def test_what_is_encoded_stays(
@@ -152,7 +158,8 @@ def test_impossible_wishes(library: Library) -> None:
     assert library.localize([]) == []
     assert library.localize(QUERIES[:1], min_score=2.0) == [[]]
     one = library.localize(QUERIES[:1], top=1)[0][0]
-    assert one.to_dict() == {"video_id": one.video_id, **one.moment.to_dict()}
+    extra = {"video_id": one.video_id, "similarity": one.similarity}
+    assert one.to_dict() == {**extra, **one.moment.to_dict()}
 
 
 def test_an_empty_library(localizer: Localizer, tmp_path: Path) -> None:
