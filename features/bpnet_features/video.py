@@ -21,6 +21,19 @@ MISSING_SECONDS = 2.0
 MISSING_FRACTION = 0.1
 
 
+@dataclasses.dataclass
+class DecodeLog:
+    """How decoding went; whoever decodes a file counts into it.
+
+    Attributes:
+        num_frames: Frames that were decoded.
+        num_corrupt: Packets and frames that could not be, and were left out.
+    """
+
+    num_frames: int = 0
+    num_corrupt: int = 0
+
+
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
     """What a video file says about itself.
@@ -75,7 +88,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """
     path = Path(path)
     with _opened(path) as (container, stream):
-        frame = next(iter(container.decode(stream)), None)
+        frame = next(_sound_frames(container, stream, DecodeLog()), None)
         if frame is None:
             raise FeatureError(_no_frames(path))
         width, height = frame.width, frame.height
@@ -95,39 +108,61 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     return VideoInfo(path, duration, fps, width, height, num_frames)
 
 
+def stated_seconds(path: str | os.PathLike[str]) -> float:
+    """The length that a file's header states, for a progress bar; 0 where there is none."""
+    try:
+        with _opened(Path(path)) as (container, stream):
+            return _header_seconds(container, stream) or 0.0
+    except FeatureError:
+        return 0.0
+
+
 def iter_frames(
-    path: str | os.PathLike[str], width: int | None = None, height: int | None = None
+    path: str | os.PathLike[str],
+    width: int | None = None,
+    height: int | None = None,
+    log: DecodeLog | None = None,
 ) -> Iterator[tuple[float, Image]]:
-    """All frames of the first video stream, in order of presentation.
+    """All sound frames of the first video stream, in order of presentation.
 
     Args:
         path: The file.
         width: Scale to this width; None: as it is.
         height: Scale to this height; None: as it is.
+        log: Counts frames, and those that are corrupt and left out.
 
     Yields:
         Seconds since the first frame, and the frame as RGB (H, W, 3) uint8.
 
     Raises:
-        FeatureError: As `probe`, or the file is damaged further on.
+        FeatureError: As `probe`, the container is damaged further on, or more is corrupt than not.
     """
     to_image = _Scaler(width, height)
-    for seconds, _, frame in _decode(Path(path)):
+    for seconds, _, frame in _decode(Path(path), log):
         yield seconds, to_image(frame)
 
 
 def frames_at_rate(
-    video: VideoInfo | str | os.PathLike[str], fps: float, width: int, height: int
+    video: VideoInfo | str | os.PathLike[str],
+    fps: float,
+    width: int,
+    height: int,
+    log: DecodeLog | None = None,
+    interpolation: str | None = None,
 ) -> Iterator[Image]:
     """Frames at the regular times ``k / fps``: for each the frame that lies nearest in time.
 
-    Only frames that are used are scaled and converted, which is most of the cost.
+    Only frames that are used are scaled and converted, which is most of the cost. In the place of
+    a corrupt frame stands the nearest sound one.
 
     Args:
         video: The file, or what `probe` said of it.
         fps: Frames a second to give, whatever the rate of the file.
         width: Scale to this width.
         height: Scale to this height.
+        log: Counts frames, and those that are corrupt and left out.
+        interpolation: ``"bilinear"``, ``"bicubic"`` or ``"area"`` of libswscale, all of which
+            average when they shrink; None: area to shrink, bilinear to enlarge.
 
     Yields:
         RGB (H, W, 3) uint8; at least one, and as many as fit into the video's duration.
@@ -137,11 +172,11 @@ def frames_at_rate(
     """
     info = video if isinstance(video, VideoInfo) else probe(video)
     count = max(1, round(info.duration_seconds * fps))
-    to_image = _Scaler(width, height)
+    to_image = _Scaler(width, height, interpolation)
     given = 0
     held: Any = None
     held_seconds = end = 0.0
-    for seconds, length, frame in _decode(info.path):
+    for seconds, length, frame in _decode(info.path, log):
         if held is not None:
             middle = (held_seconds + seconds) / 2
             image = None
@@ -206,13 +241,17 @@ class _Scaler:
     Args:
         width: Width of the result, or None.
         height: Height of the result, or None.
+        interpolation: See `frames_at_rate`.
     """
 
-    def __init__(self, width: int | None, height: int | None) -> None:
+    def __init__(
+        self, width: int | None, height: int | None, interpolation: str | None = None
+    ) -> None:
         for name, value in (("width", width), ("height", height)):
             if value is not None and value < 1:
                 raise FeatureError(f"{name}={value}: expected an integer >= 1")
         self._size = (width, height)
+        self._interpolation = None if interpolation is None else interpolation.upper()
         self._reformatter = load_av().video.reformatter.VideoReformatter()
 
     def __call__(self, frame: Any) -> Image:
@@ -225,7 +264,7 @@ class _Scaler:
             width=width or frame.width,
             height=height or frame.height,
             format="rgb24",
-            interpolation="AREA" if shrinks else "BILINEAR",
+            interpolation=self._interpolation or ("AREA" if shrinks else "BILINEAR"),
         )
         image: Image = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
@@ -235,6 +274,8 @@ class _Scaler:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream; whatever FFmpeg refuses becomes a FeatureError."""
     av = load_av()
+    if path.is_dir():
+        raise FeatureError(f"video {str(path)!r}: a folder; give a video file")
     if not path.is_file():
         raise FeatureError(f"video {str(path)!r}: no such file; check the path")
     try:
@@ -254,14 +295,15 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         ) from err
 
 
-def _decode(path: Path) -> Iterator[tuple[float, float, Any]]:
-    """Frames of the first video stream with their time and length in seconds."""
+def _decode(path: Path, log: DecodeLog | None = None) -> Iterator[tuple[float, float, Any]]:
+    """Sound frames of the first video stream with their time and length in seconds."""
     first: float | None = None
     last = -1.0
+    log = DecodeLog() if log is None else log
     with _opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         step = 1 / float(rate) if rate else 0.04
-        for frame in container.decode(stream):
+        for frame in _sound_frames(container, stream, log):
             # Some old containers store no times; then the stated rate is all there is.
             seconds = last + step if frame.time is None else float(frame.time)
             if first is None:
@@ -275,6 +317,28 @@ def _decode(path: Path) -> Iterator[tuple[float, float, Any]]:
             last = seconds
     if first is None:
         raise FeatureError(_no_frames(path))
+    if log.num_corrupt > log.num_frames:
+        raise FeatureError(
+            f"video {str(path)!r}: {log.num_corrupt} of its frames are corrupt, only "
+            f"{log.num_frames} are not; get it again or re-encode it with ffmpeg"
+        )
+
+
+def _sound_frames(container: Any, stream: Any, log: DecodeLog) -> Iterator[Any]:
+    """Decoded frames in order of presentation, without those that are corrupt."""
+    av = load_av()
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            log.num_corrupt += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                log.num_corrupt += 1
+            else:
+                log.num_frames += 1
+                yield frame
 
 
 def _header_seconds(container: Any, stream: Any) -> float | None:

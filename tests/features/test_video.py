@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import struct
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from made_videos import squares, turn, write_damaged, write_sound
 
 from bpnet_features import FeatureError
-from bpnet_features.video import frames_at, frames_at_rate, iter_frames, probe
+from bpnet_features.video import DecodeLog, frames_at, frames_at_rate, iter_frames, probe
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "videos"
 
@@ -31,17 +31,6 @@ def write_video(path, greys, fps=8, width=48, height=32, milliseconds=None, code
             if milliseconds is not None:
                 frame.pts, frame.time_base = milliseconds[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def write_sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        samples = np.zeros((1, 16000), np.float32)
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
@@ -119,7 +108,6 @@ def test_odd_sizes(tmp_path, width, height):
 @pytest.mark.parametrize(
     ("matrix", "bright"),
     [
-        # Rows (a, b, u), (c, d, v) of the track's matrix: x' = a x + c y, y' = b x + d y.
         ((0, 1, 0, -1, 0, 0), "top"),  # a phone held upright: turn clockwise
         ((0, -1, 0, 1, 0, 0), "bottom"),
         ((-1, 0, 0, 0, -1, 0), "right"),
@@ -135,11 +123,7 @@ def test_a_turned_video_stands_upright(tmp_path, matrix, bright):
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv444p"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    content = path.read_bytes()
-    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    turned = struct.pack(">9i", *(value << 16 for value in matrix), 0, 0, 1 << 30)
-    place = content.index(upright, content.index(b"tkhd"))
-    path.write_bytes(content[:place] + turned + content[place + len(upright) :])
+    turn(path, matrix)
 
     (_, shown), *_ = iter_frames(path)
     height, width = shown.shape[:2]
@@ -190,6 +174,49 @@ def test_a_file_without_its_end_is_refused(tmp_path):
     cut.write_bytes(data[: len(data) // 3])
     with pytest.raises(FeatureError, match=r"cut\.avi'?: (its picture ends|cannot be read)"):
         list(frames_at_rate(cut, 8.0, 8, 8))
+
+
+def test_corrupt_frames_are_left_out_and_counted(tmp_path):
+    path = write_damaged(tmp_path / "hurt.avi", squares(range(24)), damaged=[5, 6, 13])
+    log = DecodeLog()
+    times = [time for time, _ in iter_frames(path, log=log)]
+    assert (log.num_frames, log.num_corrupt) == (21, 3)
+    assert times == pytest.approx([i / 8 for i in range(24) if i not in (5, 6, 13)])
+    log = DecodeLog()
+    images = list(frames_at_rate(path, 8.0, 64, 64, log))
+    assert len(images) == 24 and log.num_corrupt == 3
+    np.testing.assert_array_equal(images[5], images[4])  # 4 and 7 are the nearest sound ones
+    np.testing.assert_array_equal(images[6], images[7])
+
+
+def test_more_corrupt_than_sound(tmp_path):
+    path = write_damaged(tmp_path / "hurt.avi", squares(range(12)), damaged=range(1, 11))
+    with pytest.raises(FeatureError, match=r"hurt\.avi': 10 of its frames are corrupt, only 2"):
+        list(iter_frames(path))
+
+
+def test_no_sound_frame_at_all(tmp_path):
+    path = write_damaged(tmp_path / "hurt.avi", squares(range(4)), damaged=range(4))
+    with pytest.raises(FeatureError, match=r"hurt\.avi': no frame can be decoded"):
+        probe(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_zero_frames(tmp_path, suffix):
+    path = tmp_path / f"none.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv444p"
+        container.start_encoding()
+    with pytest.raises(
+        FeatureError, match=r"none\.m..'?: (no frame can|no picture in it|cannot be)"
+    ):
+        probe(path)
+
+
+def test_a_folder_is_no_video(tmp_path):
+    with pytest.raises(FeatureError, match="a folder; give a video file"):
+        probe(tmp_path)
 
 
 def test_without_pyav_the_command_to_install_it_is_printed(ramp, monkeypatch):
