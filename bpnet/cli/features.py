@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from bpnet.cli import convert
+from bpnet.cli import convert, extract
 from bpnet.cli.source_options import add_source_options, open_source
 from bpnet.config import DATASETS
-
-# What counts as a video in a folder; a file that is named itself is always taken for one.
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
-)
 
 
 def main(arguments: list[str]) -> None:
@@ -39,11 +33,7 @@ def main(arguments: list[str]) -> None:
 
     convert.add_parser(commands)
 
-    add = commands.add_parser("extract", help="video files -> feature file, backbone `grid`")
-    add.add_argument("videos", nargs="+", help="video files, or folders of them")
-    add.add_argument("out", help="feature file to write")
-    add.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    add.set_defaults(run=_extract)
+    extract.add_parser(commands)
 
     add = commands.add_parser("join", help="several stores of the same kind -> one")
     add.add_argument("stores", nargs="+", help="stores, or folders of them")
@@ -91,29 +81,6 @@ def _check(args: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def video_files(paths: Sequence[str]) -> list[Path]:
-    """The files among some paths, and the video files in the folders among them."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(file for file in path.iterdir() if file.is_file())
-        videos = [file for file in inside if file.suffix.lower() in VIDEO_SUFFIXES]
-        if len(videos) < len(inside):
-            print(f"{path}: {len(inside) - len(videos)} files that are no videos are left out")
-        files += videos
-    return files
-
-
-def _extract(args: argparse.Namespace) -> None:
-    from bpnet_features.extract import extract_videos
-
-    files = video_files(args.videos)
-    extract_videos(files, args.out, jobs=args.jobs)
-    print(f"{len(files)} videos written to {args.out}")
-
-
 def _join(args: argparse.Namespace) -> None:
     from bpnet_features.join import join_stores
 
@@ -122,7 +89,7 @@ def _join(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from bpnet_features.extract import extract_videos
+    from bpnet_features.extract_many import extract_videos
     from bpnet_features.sample import NUM_VIDEOS, render_sample
 
     root = Path(args.dir)

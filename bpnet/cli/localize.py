@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
     from bpnet.inference.localizer import Localizer
 
-    localizer = Localizer.from_pretrained(args.checkpoint, args.device)
+    localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
     min_score = _min_score(args.min_score, localizer.least_score)
     if args.features is None:
         video = localizer.open_video(args.video)
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "--list", metavar="FILE", help="more sentences, one a line; - for standard input"
     )
     parser.add_argument("--features", help="features that hold the video, of any layout")
+    parser.add_argument("--weights", help="weights of the extractor, for a video file")
     parser.add_argument("--duration", type=float, help="seconds, for features that do not say")
     parser.add_argument(
         "--library", metavar="FEATURES", help="ask all videos of these features, not one"

@@ -79,16 +79,12 @@ def _add_job(add: argparse.ArgumentParser, size: int, items: str) -> None:
 
 
 def _extract(args: argparse.Namespace, resources: Resources) -> None:
-    from bpnet.cli.features import video_files
+    from bpnet.cli.extract import video_files
     from bpnet.offline.workers import STORE, ExtractShard
-    from bpnet_features.extract import GRID_SPEC, check_stems
+    from bpnet_features.backbones.grid import GRID_SPEC
+    from bpnet_features.extract_many import check_stems
 
-    files = video_files(args.videos)
-    if args.list is not None:
-        if not Path(args.list).is_file():
-            raise FeatureError(f"--list {args.list!r}: no such file")
-        lines = Path(args.list).read_text(encoding="utf-8").splitlines()
-        files += [Path(line) for line in lines if line.strip()]
+    files = video_files(args.videos, args.list)
     if not files:
         raise FeatureError(f"no videos to extract for --out {args.out!r}: give at least one file")
     check_stems(files)

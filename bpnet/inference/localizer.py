@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from bpnet.inference.opened import OpenedVideo, Progress
 from bpnet.models.bpnet import BPNet
 from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
+from bpnet_features.backbones.backbone import Backbone
 
 
 class Localizer:
@@ -42,6 +44,9 @@ class Localizer:
         calibration: What turns its scores into probabilities; None: moments have none.
         window_seconds: Longest video that it was trained on. One that is more than twice as long,
             and has more clips than the model positions, is read in windows of this length.
+        backbone_weights: Weights of the extractor that made its features; needed only to open video
+            files, and only for extractors that do not bring them along.
+        device: Where features of video files are extracted.
 
     Attributes:
         judge: The model, with what its input and output mean.
@@ -56,20 +61,33 @@ class Localizer:
         query_spec: FeatureSpec | None = None,
         calibration: Calibration | None = None,
         window_seconds: float = math.inf,
+        backbone_weights: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.judge = Judge(model, vocabulary, query_spec, calibration)
         self.feature_spec = feature_spec
         self._max_clips = max_clips
         self.query_spec = query_spec
         self.window_seconds = window_seconds
+        self._backbone_weights = None if backbone_weights is None else os.fspath(backbone_weights)
+        self._device = device
+        self._backbone: Backbone | None = None
+        self._extracting = threading.Lock()
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], device: str = "auto") -> Localizer:
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        device: str = "auto",
+        backbone_weights: str | os.PathLike[str] | None = None,
+    ) -> Localizer:
         """Load a checkpoint.
 
         Args:
             path: The checkpoint file, or the folder of a run (its best checkpoint).
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+            backbone_weights: Weights of the extractor that made the features it was trained on;
+                needed to open video files, where the extractor does not bring them along.
 
         Returns:
             The localizer.
@@ -89,6 +107,8 @@ class Localizer:
             checkpoint.query_spec,
             Calibration.from_dict(checkpoint.calibration),
             float(checkpoint.training.get("longest_seconds", math.inf)),
+            backbone_weights,
+            str(chosen),
         )
 
     @functools.cached_property
@@ -118,7 +138,7 @@ class Localizer:
         Args:
             source: Features that `bpnet_features.open_features` opened, or their path, together
                 with ``video_id``; an array (T, C) together with ``grid``; or, alone, a video file,
-                whose features are extracted as the checkpoint's spec says.
+                whose features are extracted as the checkpoint's spec says, with the same weights.
             video_id: Id of a video of them.
             grid: Where the clips of an array lie in time.
             duration_seconds: Length of the video, for features that do not say.
@@ -185,11 +205,18 @@ class Localizer:
     def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
         if not isinstance(source, (str, os.PathLike)):
             raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
+        from bpnet_features.backbones.choose import load_for_spec
         from bpnet_features.extract import extract_video
 
-        clips, duration = extract_video(Path(source), self.feature_spec)
-        grid = ClipGrid.uniform(len(clips), duration, self.feature_spec.stride_seconds)
-        return self._open(clips, grid, str(source))
+        with self._extracting:  # one network, one video at a time
+            if self._backbone is None:
+                self._backbone = load_for_spec(
+                    self.feature_spec, self._backbone_weights, self._device
+                )
+            found = extract_video(Path(source), self._backbone)
+        stride = self._backbone.spec.stride_seconds
+        grid = ClipGrid.uniform(len(found.clips), found.duration_seconds, stride)
+        return self._open(found.clips, grid, str(source))
 
     def _open(self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str) -> OpenedVideo:
         return OpenedVideo(self.judge, self.encode(clips, grid, what))

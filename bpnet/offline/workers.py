@@ -14,6 +14,7 @@ from bpnet.offline.queries import Query
 from bpnet.offline.shards import shard_path
 from bpnet_features import FeatureWriter, open_features
 from bpnet_features.atomic import write_text_atomically
+from bpnet_features.backbones.choose import load_for_spec
 from bpnet_features.extract import extract_video
 from bpnet_features.spec import FeatureSpec
 
@@ -86,7 +87,7 @@ class ExtractShard:
     """
 
     def __init__(self, spec: str, folder: str) -> None:
-        self.spec = FeatureSpec.from_json(spec, "the job")
+        self.backbone = load_for_spec(FeatureSpec.from_json(spec, "the job"))
         self.folder = Path(folder)
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, int]:
@@ -100,11 +101,12 @@ class ExtractShard:
         """
         files = [Path(path) for path in json.loads(shard["items"])]
         failed: list[dict[str, str]] = []
-        with FeatureWriter(shard_path(self.folder, shard["number"], STORE), self.spec) as writer:
+        store = shard_path(self.folder, shard["number"], STORE)
+        with FeatureWriter(store, self.backbone.spec) as writer:
             for file in files:
                 try:
-                    clips, duration = extract_video(file, self.spec)
-                    writer.add(file.stem, clips, duration)
+                    found = extract_video(file, self.backbone)
+                    writer.add(file.stem, found.clips, found.duration_seconds)
                 except BPNetError as err:
                     failed.append({"video": str(file), "error": f"{type(err).__name__}: {err}"})
             _write_failed(self.folder, shard["number"], failed)

@@ -28,6 +28,8 @@ class FeatureSpec:
             where both are known, otherwise a video's duration divided by its number of clips.
         normalisation: What was done to each vector, such as ``"none"`` or ``"l2"``.
         streams: Names of the joined streams, in the order of their columns.
+        picture: How a frame was scaled and cut, as `bpnet_features.picture.Picture` writes it.
+        weights: Which weights the extractor had: ``"sha256:"`` and the digest of its parameters.
         version: Version of the extractor; changes when its numbers do.
 
     Raises:
@@ -43,6 +45,8 @@ class FeatureSpec:
     seconds_per_clip: float | None = None
     normalisation: str | None = None
     streams: tuple[str, ...] = ()
+    picture: str | None = None
+    weights: str | None = None
     version: int = 1
 
     def __post_init__(self) -> None:

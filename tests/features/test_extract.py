@@ -1,16 +1,18 @@
-"""The weight-free extractor: what its numbers follow, and how a set of files becomes a store."""
+"""The weight-free extractor: what its numbers follow."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from made_videos import GREEN, RED, squares, write_video
 
 from bpnet_features import FeatureError, FeatureSpec, FeatureStore
-from bpnet_features.extract import (
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.choose import load_backbone, load_for_spec
+from bpnet_features.backbones.grid import (
     CELL_MEASURES,
     CELL_MOTION,
     COLOUR_MEASURES,
@@ -19,33 +21,17 @@ from bpnet_features.extract import (
     GRID_SPEC,
     HUES,
     LIMIT,
+    GridBackbone,
     clip_features,
-    extract_video,
-    extract_videos,
 )
+from bpnet_features.extract import extract_video
+from bpnet_features.extract_many import extract_videos
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "videos"
-RED, GREEN = (220, 40, 40), (40, 190, 60)
 
 
-def write_video(path, frames, fps=8):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv444p"
-        stream.options = {"crf": "12", "preset": "ultrafast"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def squares(xs, ys=None, colour=RED, size=16, side=64):
-    """Frames with one square each, its upper left corner at (x, y)."""
-    frames = np.full((len(xs), side, side, 3), 40, np.uint8)
-    for frame, x, y in zip(frames, xs, [24] * len(xs) if ys is None else ys, strict=True):
-        frame[y : y + size, x : x + size] = colour
-    return frames
+def features(path):
+    return extract_video(path, GridBackbone()).clips
 
 
 def features_of(frames):
@@ -68,10 +54,11 @@ def slide(tmp_path):
 
 
 def test_one_row_a_clip_and_the_same_numbers_each_time(slide):
-    features, duration = extract_video(slide)
-    assert features.shape == (4, GRID_SPEC.feature_dim) and features.dtype == np.float32
-    assert duration == pytest.approx(2.0, abs=0.01)
-    np.testing.assert_array_equal(extract_video(slide)[0], features)
+    found = extract_video(slide, GridBackbone())
+    assert found.clips.shape == (4, GRID_SPEC.feature_dim) and found.clips.dtype == np.float32
+    assert found.duration_seconds == pytest.approx(2.0, abs=0.01)
+    assert found.num_corrupt == 0
+    np.testing.assert_array_equal(features(slide), found.clips)
 
 
 def test_the_columns_fill_the_width():
@@ -85,16 +72,15 @@ def test_the_columns_fill_the_width():
 @pytest.mark.parametrize(("num_frames", "num_clips"), [(1, 1), (3, 1), (4, 1), (5, 2), (70, 18)])
 def test_the_last_clip_may_be_partial(tmp_path, num_frames, num_clips):
     path = write_video(tmp_path / "v.mp4", squares([20] * num_frames))
-    features, duration = extract_video(path)
-    assert len(features) == num_clips
-    assert duration == pytest.approx(num_frames / 8, abs=0.01)
+    found = extract_video(path, GridBackbone())
+    assert len(found.clips) == num_clips
+    assert found.duration_seconds == pytest.approx(num_frames / 8, abs=0.01)
 
 
 def test_blocks_leave_no_seam(tmp_path):
     # 80 frames are more than one block of clips; a square at constant speed moves alike throughout.
     path = write_video(tmp_path / "long.mp4", squares([i // 2 for i in range(80)]))
-    features, _ = extract_video(path)
-    speed = colours(features)[:, 0, COLOUR_MOTION][:, 0]
+    speed = colours(features(path))[:, 0, COLOUR_MOTION][:, 0]
     assert speed[1:] == pytest.approx(speed[10], rel=0.15)
 
 
@@ -157,55 +143,21 @@ def test_appearing_and_growing_are_seen():
     assert grow[4] > 0.3 and shrink[4] < -0.3
 
 
-def test_a_spec_that_cannot_be_made_is_named(slide):
-    with pytest.raises(FeatureError, match=r"backbone='i3d' cannot be extracted here"):
-        extract_video(slide, FeatureSpec(backbone="i3d", feature_dim=1024))
-    other = dataclasses.replace(GRID_SPEC, fps=25.0, version=7)
-    with pytest.raises(FeatureError, match=r"fps: 25\.0 != 8\.0; version: 7 != 1"):
-        extract_video(slide, other)
+def test_a_spec_that_cannot_be_made_is_named():
+    with pytest.raises(FeatureError, match=r"backbone='vgg' cannot be extracted here, only grid"):
+        load_for_spec(FeatureSpec(backbone="vgg", feature_dim=4096))
+    other = dataclasses.replace(GRID_SPEC, feature_dim=9, version=7)
+    with pytest.raises(FeatureError, match=r"feature_dim: 9 != \d+; version: 7 != 1 \(wanted"):
+        load_for_spec(other)
+    with pytest.raises(FeatureError, match=r"fps=25\.0: backbone 'grid' is made for 8\.0 only"):
+        load_for_spec(dataclasses.replace(GRID_SPEC, fps=25.0))
+    with pytest.raises(FeatureError, match=r"weights='w\.pt': backbone 'grid' has none"):
+        load_backbone(Extraction(weights="w.pt"))
 
 
-def test_files_become_a_store_in_the_order_given(tmp_path, slide, capfd):
-    still = write_video(tmp_path / "a_still.mp4", squares([20] * 9))
-    extract_videos([slide, str(still)], tmp_path / "one.h5", progress=False)
-    extract_videos([slide, still], tmp_path / "two.h5", jobs=2)
-    assert "extract" in capfd.readouterr().err
-    for name in ("one.h5", "two.h5"):
-        with FeatureStore(tmp_path / name) as store:
-            assert store.spec == GRID_SPEC
-            for path in (slide, still):
-                clips, grid = store.read(path.stem)
-                features, duration = extract_video(path)
-                np.testing.assert_array_equal(clips, features)
-                assert grid.duration_seconds == pytest.approx(duration)
-
-
-def test_equal_names_are_refused(tmp_path, slide):
-    (tmp_path / "b").mkdir()
-    other = tmp_path / "b" / "slide.mkv"
-    with pytest.raises(FeatureError, match=r"slide\.mp4' and .*slide\.mkv' .* the id 'slide'"):
-        extract_videos([slide, other], tmp_path / "out.h5")
-
-
-def test_broken_files_are_reported_together_and_nothing_is_replaced(tmp_path, slide):
-    out = tmp_path / "out.h5"
-    out.write_text("what was there before")
-    broken = [tmp_path / f"broken_{i}.mp4" for i in range(7)]
-    for path in broken:
-        path.write_text("no video\n" * 50)
-    with pytest.raises(FeatureError, match="7 of 8 videos cannot be extracted") as caught:
-        extract_videos([broken[0], slide, *broken[1:]], out, progress=False)
-    assert "broken_4.mp4" in str(caught.value) and "broken_5.mp4" not in str(caught.value)
-    assert "and 2 more" in str(caught.value)
-    assert out.read_text() == "what was there before"
-    assert not list(tmp_path.glob(".*part"))
-
-
-def test_settings_out_of_range(tmp_path, slide):
-    with pytest.raises(FeatureError, match="jobs=0: expected an integer >= 1"):
-        extract_videos([slide], tmp_path / "out.h5", jobs=0)
-    with pytest.raises(FeatureError, match=r"no videos to extract for .*out\.h5"):
-        extract_videos([], tmp_path / "out.h5")
+def test_older_specs_of_it_are_its_own(caplog):
+    assert load_for_spec(dataclasses.replace(GRID_SPEC, picture=None)).spec == GRID_SPEC
+    assert not caplog.records
 
 
 @pytest.mark.shared

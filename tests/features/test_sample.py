@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bpnet_features import FeatureError
+from bpnet_features.backbones.grid import GridBackbone
 from bpnet_features.extract import extract_video
 from bpnet_features.sample import (
     ACTIONS,
@@ -60,7 +61,7 @@ def test_files_are_videos_of_the_stated_length(sample):
         info = probe(file)
         assert (info.width, info.height, info.fps) == (96, 96, FPS)
         assert info.duration_seconds == pytest.approx(durations[file.stem])
-        features, _ = extract_video(file)
+        features = extract_video(file, GridBackbone()).clips
         assert len(features) == np.ceil(2 * info.duration_seconds)
 
 
@@ -189,7 +190,7 @@ def test_an_object_is_there_during_its_event_only():
 
 def test_the_sample_is_imported_by_nothing_else():
     code = (
-        "import sys, bpnet_features, bpnet_features.extract, bpnet_features.video\n"
+        "import sys, bpnet_features, bpnet_features.extract_many, bpnet_features.video\n"
         "assert 'bpnet_features.sample' not in sys.modules\n"
         "import bpnet_features.sample\n"
         "assert 'av' not in sys.modules and 'torch' not in sys.modules"

@@ -32,7 +32,7 @@ from bpnet.evaluation.evaluate import predict
 from bpnet.evaluation.metrics import tiou
 from bpnet.evaluation.predictions import Prediction
 from bpnet_features import ClipGrid, FeatureSpec, FeatureStore, FeatureWriter
-from bpnet_features.extract import GRID_SPEC
+from bpnet_features.backbones.grid import GRID_SPEC
 
 QUERY = "the small circle spins"
 

@@ -1,0 +1,87 @@
+"""CLIP's image side, a vector a frame in the space that it shares with sentences; transformers.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021). Any
+model that `transformers` loads as CLIP will do; those of the field come from ``ViT-B/32``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bpnet_features.backbones.backbone import Array, Extraction
+from bpnet_features.backbones.torch_weights import digest, pick_device
+from bpnet_features.backbones.windows import WindowBackbone
+from bpnet_features.errors import FeatureError
+from bpnet_features.picture import Picture
+from bpnet_features.spec import FeatureSpec
+
+NAME = "clip"
+HUB_NAME = "openai/clip-vit-base-patch32"
+# QVHighlights' features, and Moment-DETR on one's own video: a frame every two seconds.
+FPS = 0.5
+BATCH_SIZE = 16
+# CLIP's `clip.py`: what the pixels, from 0 to 1, are normalised with.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+def load(extraction: Extraction) -> WindowBackbone:
+    """The extractor; a clip of several frames has the mean of their vectors.
+
+    Args:
+        extraction: How it is to be used; ``weights`` is a folder of `transformers`, or a name on
+            the Hugging Face hub (`HUB_NAME` if none is given), which is downloaded once.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        FeatureError: `transformers` is missing, there is no such model, or no such device.
+    """
+    try:
+        from transformers import CLIPVisionModelWithProjection
+    except ImportError as err:
+        raise FeatureError(
+            f"backbone {NAME!r} needs transformers, which is not installed; run: "
+            "pip install 'bpnet-nlvl[clip]'"
+        ) from err
+    device = pick_device(extraction.device)
+    name = extraction.weights or HUB_NAME
+    try:
+        network = CLIPVisionModelWithProjection.from_pretrained(name).float().eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as err:
+        raise FeatureError(
+            f"weights {name!r} of backbone {NAME!r}: no CLIP model that transformers can load from "
+            f"there ({str(err).splitlines()[0] if str(err) else type(err).__name__}); give a "
+            "folder with config.json and model.safetensors, or a name on the Hugging Face hub"
+        ) from err
+    side = int(network.config.image_size)
+    picture = Picture(side, side, "bicubic")
+    if extraction.picture:
+        picture = Picture.parse(extraction.picture)
+        if picture.crop != side:
+            raise FeatureError(f"picture={str(picture)!r}: this CLIP needs a centre of {side}")
+    spec = FeatureSpec(
+        backbone=NAME,
+        feature_dim=int(network.config.projection_dim),
+        layer="image_embeds",
+        fps=extraction.fps or FPS,
+        clip_length_frames=extraction.clip_length_frames or 1,
+        clip_stride_frames=extraction.clip_stride_frames or extraction.clip_length_frames or 1,
+        normalisation=extraction.normalisation or "none",
+        picture=str(picture),
+        weights=digest(network),
+    )
+    network.to(device).requires_grad_(False)
+    mean, deviation = (torch.tensor(c, device=device) * 255 for c in (MEAN, DEVIATION))
+
+    @torch.inference_mode()
+    def embed(windows: npt.NDArray[np.uint8]) -> Array:
+        pixels = (torch.from_numpy(windows).to(device).flatten(0, 1).float() - mean) / deviation
+        vectors = network(pixel_values=pixels.permute(0, 3, 1, 2)).image_embeds
+        features: Array = vectors.unflatten(0, windows.shape[:2]).mean(dim=1).cpu().numpy()
+        return features
+
+    return WindowBackbone(spec, picture, embed, extraction.batch_size or BATCH_SIZE)

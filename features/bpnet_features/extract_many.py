@@ -1,0 +1,252 @@
+"""Many video files -> one feature file; an interrupted run goes on where it stopped.
+
+Beside ``OUT`` stands the folder ``.OUT.extract`` with a store for each video that is done. The name
+of such a store is made from all that its numbers depend on, so what is there under that name need
+not be made again, and nothing else has to be remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bpnet_features.backbones.backbone import Backbone, Extraction
+from bpnet_features.backbones.choose import load_backbone
+from bpnet_features.errors import FeatureError
+from bpnet_features.extract import extract_video
+from bpnet_features.partfile import writing
+from bpnet_features.spec import FeatureSpec
+from bpnet_features.store import FeatureStore
+from bpnet_features.video import stated_seconds
+from bpnet_features.writer import FeatureWriter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the videos.
+
+    Attributes:
+        num_written: Videos that are in the feature file.
+        num_resumed: Those of them that an interrupted run had done.
+        failures: A line for each of the others.
+        corrupt: Path -> number of frames that could not be decoded and were left out.
+    """
+
+    num_written: int
+    num_resumed: int
+    failures: tuple[str, ...]
+    corrupt: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A video to be done, and the store that its features go to."""
+
+    file: Path
+    part: Path
+
+
+@dataclass(frozen=True)
+class _Done:
+    """How that went; ``error`` is empty where it went well."""
+
+    error: str
+    num_corrupt: int
+
+
+def extract_videos(
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    extraction: Extraction | None = None,
+    *,
+    jobs: int = 1,
+    dtype: str = "float32",
+    progress: bool = True,
+) -> Summary:
+    """Clip features of many video files, written to one feature file in the order given.
+
+    Videos that cannot be read are left out; the others are written.
+
+    Args:
+        paths: The files; a video's id is the name of its file without the suffix.
+        out: The feature file to write. It is replaced when all is done, or not at all.
+        extraction: What to extract; None: backbone ``grid``.
+        jobs: Number of processes, >= 1; each loads the backbone.
+        dtype: ``"float16"`` or ``"float32"``, as stored.
+        progress: Show a progress bar, in seconds of video, where there is a terminal.
+
+    Returns:
+        What became of them.
+
+    Raises:
+        FeatureError: No or equally named files, ``jobs`` below 1, a backbone that cannot be loaded,
+            a file that cannot be written, or not one video could be extracted.
+    """
+    target = Path(out)
+    files = [Path(path) for path in paths]
+    if not files:
+        raise FeatureError(f"no videos to extract for {str(target)!r}: give at least one file")
+    if jobs < 1:
+        raise FeatureError(f"jobs={jobs}: expected an integer >= 1")
+    check_stems(files)
+    extraction = Extraction() if extraction is None else extraction
+    backbone = load_backbone(extraction)
+    folder = target.with_name(f".{target.name}.extract")
+    with writing(target):
+        FeatureWriter(target, backbone.spec, dtype).discard()  # raises now what it would later
+        folder.mkdir(exist_ok=True)
+    wanted = [_Job(file, folder / _part_name(file, backbone.spec, dtype)) for file in files]
+    todo = [job for job in wanted if not _is_done(job.part, backbone.spec)]
+    if len(todo) < len(wanted):
+        log.info("%s: going on, %d of %d are done", target, len(wanted) - len(todo), len(wanted))
+    failures: list[str] = []
+    corrupt: dict[str, int] = {}
+    bar: tqdm[Any] = tqdm(
+        total=round(sum(stated_seconds(job.file) for job in todo), 1),
+        desc="extract",
+        unit="s",
+        disable=None if progress else True,
+    )
+    with bar, writing(target):
+        for job, done in _do(todo, extraction, backbone, dtype, min(jobs, len(todo)), bar):
+            if done.error:
+                failures.append(done.error)
+            if done.num_corrupt:
+                corrupt[str(job.file)] = done.num_corrupt
+    parts = [job.part for job in wanted if job.part.exists()]
+    if not parts:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise FeatureError(
+            f"none of {len(files)} videos can be extracted, {str(target)!r} was not written:"
+            f"{_listed(failures)}"
+        )
+    _join(parts, target, backbone.spec, dtype)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Summary(len(parts), len(wanted) - len(todo), tuple(failures), corrupt)
+
+
+def check_stems(files: Sequence[Path]) -> None:
+    """Ids are file stems, so these must differ."""
+    seen: dict[str, Path] = {}
+    for file in files:
+        if (other := seen.setdefault(file.stem, file)) is not file:
+            raise FeatureError(
+                f"videos {str(other)!r} and {str(file)!r} would both get the id {file.stem!r}; "
+                "rename one"
+            )
+
+
+def _do(
+    jobs: Sequence[_Job],
+    extraction: Extraction,
+    backbone: Backbone,
+    dtype: str,
+    processes: int,
+    bar: tqdm[Any],
+) -> Iterator[tuple[_Job, _Done]]:
+    """Do all jobs; in any order where there are several processes."""
+    if processes <= 1:
+        for job in jobs:
+            begun = bar.n
+
+            def show(seconds: float, begun: float = begun) -> None:
+                bar.update(begun + seconds - bar.n)
+
+            yield job, _extract_to(job, backbone, dtype, show)
+        return
+    # A forked child of a program that uses threads (torch does) can hang; a spawned one cannot.
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    try:
+        futures = {pool.submit(_work, job, extraction, dtype, threads): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
+            done = future.result()
+            bar.update(stated_seconds(job.file))
+            yield job, done
+    except BrokenProcessPool as err:
+        raise FeatureError(
+            "a worker process of the extraction died (killed, or out of memory?); what is done is "
+            "kept: the same command with jobs=1 goes on"
+        ) from err
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _work(job: _Job, extraction: Extraction, dtype: str, threads: int) -> _Done:
+    """A job, in a process of its own."""
+    return _extract_to(job, _loaded(extraction, threads), dtype, None)
+
+
+@functools.cache
+def _loaded(extraction: Extraction, threads: int) -> Backbone:
+    backbone = load_backbone(extraction)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)  # the cores are shared with the other processes
+    return backbone
+
+
+def _extract_to(
+    job: _Job, backbone: Backbone, dtype: str, show: Callable[[float], object] | None
+) -> _Done:
+    """Extract a video into its store; what is wrong with the video becomes a line."""
+    try:
+        found = extract_video(job.file, backbone, show)
+    except (FeatureError, OSError) as err:
+        return _Done(" ".join(str(err).split()), 0)
+    try:
+        with FeatureWriter(job.part, backbone.spec, dtype) as writer:
+            writer.add(job.file.stem, found.clips, found.duration_seconds)
+    except FeatureError as err:  # an id that cannot be stored; a disk that is full ends the run
+        return _Done(f"video {str(job.file)!r}: {' '.join(str(err).split())}", 0)
+    return _Done("", found.num_corrupt)
+
+
+def _part_name(file: Path, spec: FeatureSpec, dtype: str) -> str:
+    """Name of the store of a video: another file, or another way to extract, is another name."""
+    source = [os.fsencode(file.stem), spec.to_json().encode(), dtype.encode()]
+    with contextlib.suppress(OSError):
+        status = file.stat()
+        source.append(f"{status.st_size} {status.st_mtime_ns}".encode())
+    return hashlib.sha256(b"\0".join(source)).hexdigest()[:32] + ".h5"
+
+
+def _is_done(part: Path, spec: FeatureSpec) -> bool:
+    if not part.exists():
+        return False
+    try:
+        with FeatureStore(part, spec) as store:
+            return len(store) == 1
+    except FeatureError as err:
+        log.warning("%s: %s; extracting this video again", part.name, err)
+        part.unlink()
+        return False
+
+
+def _join(parts: Sequence[Path], target: Path, spec: FeatureSpec, dtype: str) -> None:
+    with writing(target), FeatureWriter(target, spec, dtype) as writer:
+        for part in parts:
+            with FeatureStore(part, spec) as store:
+                (name,) = store.video_ids()
+                writer.add(name, store.read_clips(name), store.entry(name).duration_seconds)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = f"\n  ... and {len(lines) - 5} more" if len(lines) > 5 else ""
+    return "".join(f"\n  {line}" for line in lines[:5]) + more
