@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_run
 import torch
+from tiny_clip import save_clip
 
 from bpnet import Localizer, Moment
 from bpnet.build import build_from_checkpoint
@@ -32,7 +33,10 @@ from bpnet.evaluation.evaluate import predict
 from bpnet.evaluation.metrics import tiou
 from bpnet.evaluation.predictions import Prediction
 from bpnet_features import ClipGrid, FeatureSpec, FeatureStore, FeatureWriter
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.choose import load_backbone
 from bpnet_features.backbones.grid import GRID_SPEC
+from bpnet_features.extract_many import extract_videos
 
 QUERY = "the small circle spins"
 
@@ -257,6 +261,29 @@ def test_a_video_file_that_is_missing(localizer: Localizer, tmp_path: Path) -> N
     )
     with pytest.raises(FeatureError, match=r"gone\.mp4"):
         reads_files.open_video(tmp_path / "gone.mp4")
+
+
+def test_a_video_file_is_extracted_as_the_checkpoint_says(
+    localizer: Localizer, tmp_path: Path
+) -> None:
+    """With the same weights, or not at all; what comes out is what a store of it would hold."""
+    made_videos = pytest.importorskip("made_videos")
+    weights = save_clip(tmp_path / "clip", width=8)
+    spec = load_backbone(Extraction("clip", weights, "cpu", fps=4.0)).spec
+    video = made_videos.write_video(tmp_path / "v.mp4", made_videos.squares(range(24)))
+    model, vocabulary = localizer._model, localizer._vocabulary
+    reads = Localizer(model, vocabulary, spec, max_clips=16, backbone_weights=weights)
+    extract_videos([video], tmp_path / "v.h5", Extraction("clip", weights, "cpu", fps=4.0))
+    answers = reads.open_video(video).localize(QUERY)
+    stored = reads.open_video(tmp_path / "v.h5", "v").localize(QUERY)
+    assert [moment.to_dict() for moment in answers] == [
+        pytest.approx(moment.to_dict(), abs=1e-4) for moment in stored
+    ]
+    assert all(0 <= moment.start_seconds < moment.end_seconds <= 3.01 for moment in answers)
+    other = save_clip(tmp_path / "other", seed=1, width=8)
+    refuses = Localizer(model, vocabulary, spec, max_clips=16, backbone_weights=other)
+    with pytest.raises(FeatureError, match="Give the weights that those features were made with"):
+        refuses.open_video(video)
 
 
 @pytest.mark.parametrize("query", ["", "   ", "?!", "\n"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from bpnet_features.backbones.backbone import Array, Extraction
 from bpnet_features.backbones.torch_weights import digest, pick_device
@@ -22,9 +23,24 @@ HUB_NAME = "openai/clip-vit-base-patch32"
 # QVHighlights' features, and Moment-DETR on one's own video: a frame every two seconds.
 FPS = 0.5
 BATCH_SIZE = 16
+_PARTS = ("vision_model.", "visual_projection.")
 # CLIP's `clip.py`: what the pixels, from 0 to 1, are normalised with.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+class _ImageSide(nn.Module):
+    """What of a CLIP looks at images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.vision_model = model.get_submodule("vision_model")
+        self.visual_projection = model.get_submodule("visual_projection")
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.vision_model(pixel_values=images).pooler_output
+        projected: Tensor = self.visual_projection(seen)
+        return projected
 
 
 def load(extraction: Extraction) -> WindowBackbone:
@@ -41,7 +57,8 @@ def load(extraction: Extraction) -> WindowBackbone:
         FeatureError: `transformers` is missing, there is no such model, or no such device.
     """
     try:
-        from transformers import CLIPVisionModelWithProjection
+        from safetensors import SafetensorError
+        from transformers import CLIPModel
     except ImportError as err:
         raise FeatureError(
             f"backbone {NAME!r} needs transformers, which is not installed; run: "
@@ -50,14 +67,22 @@ def load(extraction: Extraction) -> WindowBackbone:
     device = pick_device(extraction.device)
     name = extraction.weights or HUB_NAME
     try:
-        network = CLIPVisionModelWithProjection.from_pretrained(name).float().eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as err:
+        model, found = CLIPModel.from_pretrained(name, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as err:
         raise FeatureError(
             f"weights {name!r} of backbone {NAME!r}: no CLIP model that transformers can load from "
             f"there ({str(err).splitlines()[0] if str(err) else type(err).__name__}); give a "
             "folder with config.json and model.safetensors, or a name on the Hugging Face hub"
         ) from err
-    side = int(network.config.image_size)
+    network = _ImageSide(model.float())
+    # What transformers does not find, it makes up at random.
+    missing = sorted(key for key in found["missing_keys"] if key.startswith(_PARTS))
+    if missing:
+        raise FeatureError(
+            f"weights {name!r} of backbone {NAME!r}: weights of another network: {missing[0]} and "
+            f"{len(missing) - 1} more are missing; give those of a CLIP model"
+        )
+    side = int(model.config.vision_config.image_size)
     picture = Picture(side, side, "bicubic")
     if extraction.picture:
         picture = Picture.parse(extraction.picture)
@@ -65,7 +90,7 @@ def load(extraction: Extraction) -> WindowBackbone:
             raise FeatureError(f"picture={str(picture)!r}: this CLIP needs a centre of {side}")
     spec = FeatureSpec(
         backbone=NAME,
-        feature_dim=int(network.config.projection_dim),
+        feature_dim=int(model.visual_projection.out_features),
         layer="image_embeds",
         fps=extraction.fps or FPS,
         clip_length_frames=extraction.clip_length_frames or 1,
@@ -74,13 +99,14 @@ def load(extraction: Extraction) -> WindowBackbone:
         picture=str(picture),
         weights=digest(network),
     )
-    network.to(device).requires_grad_(False)
+    network.to(device).eval().requires_grad_(False)
     mean, deviation = (torch.tensor(c, device=device) * 255 for c in (MEAN, DEVIATION))
 
     @torch.inference_mode()
     def embed(windows: npt.NDArray[np.uint8]) -> Array:
         pixels = (torch.from_numpy(windows).to(device).flatten(0, 1).float() - mean) / deviation
-        vectors = network(pixel_values=pixels.permute(0, 3, 1, 2)).image_embeds
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            vectors = network(pixels.permute(0, 3, 1, 2))
         features: Array = vectors.unflatten(0, windows.shape[:2]).mean(dim=1).cpu().numpy()
         return features
 
