@@ -14,13 +14,11 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -28,10 +26,11 @@ from bpnet_features.backbones.backbone import Backbone, Extraction
 from bpnet_features.backbones.choose import load_backbone
 from bpnet_features.errors import FeatureError
 from bpnet_features.extract import extract_video
-from bpnet_features.partfile import writing
+from bpnet_features.partfile import LOCK_SECONDS, lock, writing
 from bpnet_features.spec import FeatureSpec
 from bpnet_features.store import FeatureStore
 from bpnet_features.video import stated_seconds
+from bpnet_features.workers import run_all
 from bpnet_features.writer import FeatureWriter
 
 log = logging.getLogger(__name__)
@@ -106,38 +105,33 @@ def extract_videos(
         raise FeatureError(f"jobs={jobs}: expected an integer >= 1")
     check_stems(files)
     extraction = Extraction() if extraction is None else extraction
-    backbone = load_backbone(extraction)
+    backbone = _loaded(extraction)
     folder = target.with_name(f".{target.name}.extract")
     with writing(target):
         FeatureWriter(target, backbone.spec, dtype).discard()  # raises now what it would later
-        folder.mkdir(exist_ok=True)
-    wanted = [_Job(file, folder / _part_name(file, backbone.spec, dtype)) for file in files]
-    todo = [job for job in wanted if not _is_done(job.part, backbone.spec)]
-    if len(todo) < len(wanted):
-        log.info("%s: going on, %d of %d are done", target, len(wanted) - len(todo), len(wanted))
-    failures: list[str] = []
-    corrupt: dict[str, int] = {}
-    bar: tqdm[Any] = tqdm(
-        total=round(sum(stated_seconds(job.file) for job in todo), 1),
-        desc="extract",
-        unit="s",
-        disable=None if progress else True,
-    )
-    with bar, writing(target):
-        for job, done in _do(todo, extraction, backbone, dtype, min(jobs, len(todo)), bar):
+    with writing(target), _locked(folder, target) as descriptor:
+        wanted = [_Job(file, folder / _part_name(file, backbone.spec, dtype)) for file in files]
+        todo = [job for job in wanted if not _is_done(job.part, backbone.spec)]
+        if len(todo) < len(wanted):
+            done_before = len(wanted) - len(todo)
+            log.info("%s: going on, %d of %d videos are done", target, done_before, len(wanted))
+        failures: list[str] = []
+        corrupt: dict[str, int] = {}
+        work = functools.partial(_work, extraction=extraction, dtype=dtype, jobs=jobs)
+        for job, done in _do(todo, work, descriptor, jobs, progress):
             if done.error:
                 failures.append(done.error)
             if done.num_corrupt:
                 corrupt[str(job.file)] = done.num_corrupt
-    parts = [job.part for job in wanted if job.part.exists()]
-    if not parts:
+        parts = [job.part for job in wanted if job.part.exists()]
+        if parts:
+            _join(parts, target, backbone.spec, dtype)
         shutil.rmtree(folder, ignore_errors=True)
+    if not parts:
         raise FeatureError(
             f"none of {len(files)} videos can be extracted, {str(target)!r} was not written:"
             f"{_listed(failures)}"
         )
-    _join(parts, target, backbone.spec, dtype)
-    shutil.rmtree(folder, ignore_errors=True)
     return Summary(len(parts), len(wanted) - len(todo), tuple(failures), corrupt)
 
 
@@ -152,60 +146,75 @@ def check_stems(files: Sequence[Path]) -> None:
             )
 
 
+@contextlib.contextmanager
+def _locked(folder: Path, target: Path) -> Iterator[int]:
+    """The folder of what is done, made if it is not there, and locked; removed if it is empty."""
+    give_up = time.monotonic() + LOCK_SECONDS  # so long the processes of a killed run may take
+    while True:
+        folder.mkdir(exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if lock(descriptor):
+                # Whoever had the lock may have finished, and removed the folder.
+                if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                    try:
+                        yield descriptor
+                    finally:
+                        with contextlib.suppress(OSError):  # it is not empty, or gone
+                            folder.rmdir()
+                    return
+            elif time.monotonic() > give_up:
+                raise FeatureError(
+                    f"{str(target)!r}: another process is extracting to it; wait for that one, or "
+                    "give another name"
+                )
+        finally:
+            os.close(descriptor)
+        time.sleep(0.05)
+
+
 def _do(
-    jobs: Sequence[_Job],
-    extraction: Extraction,
-    backbone: Backbone,
-    dtype: str,
-    processes: int,
-    bar: tqdm[Any],
+    todo: Sequence[_Job],
+    work: Callable[..., _Done],
+    descriptor: int,
+    jobs: int,
+    progress: bool,
 ) -> Iterator[tuple[_Job, _Done]]:
     """Do all jobs; in any order where there are several processes."""
-    if processes <= 1:
-        for job in jobs:
-            begun = bar.n
+    total = round(sum(stated_seconds(job.file) for job in todo), 1)
+    hidden = None if progress else True
+    with tqdm(total=total, desc="extract", unit="s of video", disable=hidden) as bar:
+        if jobs == 1 or len(todo) == 1:
+            for job in todo:
+                begun = bar.n
 
-            def show(seconds: float, begun: float = begun) -> None:
-                bar.update(begun + seconds - bar.n)
+                def show(seconds: float, begun: float = begun) -> None:
+                    bar.update(begun + seconds - bar.n)
 
-            yield job, _extract_to(job, backbone, dtype, show)
-        return
-    # A forked child of a program that uses threads (torch does) can hang; a spawned one cannot.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    try:
-        futures = {pool.submit(_work, job, extraction, dtype, threads): job for job in jobs}
-        for future in as_completed(futures):
-            job = futures[future]
-            done = future.result()
-            bar.update(stated_seconds(job.file))
-            yield job, done
-    except BrokenProcessPool as err:
-        raise FeatureError(
-            "a worker process of the extraction died (killed, or out of memory?); what is done is "
-            "kept: the same command with jobs=1 goes on"
-        ) from err
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _work(job: _Job, extraction: Extraction, dtype: str, threads: int) -> _Done:
-    """A job, in a process of its own."""
-    return _extract_to(job, _loaded(extraction, threads), dtype, None)
+                yield job, work(job, descriptor, show=show)
+        else:
+            for job, done in run_all(work, todo, descriptor, min(jobs, len(todo))):
+                bar.update(stated_seconds(job.file))
+                yield job, done
 
 
 @functools.cache
-def _loaded(extraction: Extraction, threads: int) -> Backbone:
-    backbone = load_backbone(extraction)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(threads)  # the cores are shared with the other processes
-    return backbone
+def _loaded(extraction: Extraction) -> Backbone:
+    return load_backbone(extraction)
 
 
-def _extract_to(
-    job: _Job, backbone: Backbone, dtype: str, show: Callable[[float], object] | None
+def _work(
+    job: _Job,
+    descriptor: int,
+    extraction: Extraction,
+    dtype: str,
+    jobs: int,
+    show: Callable[[float], object] | None = None,
 ) -> _Done:
     """Extract a video into its store; what is wrong with the video becomes a line."""
+    backbone = _loaded(extraction)
+    if parent_process() is not None and (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     try:
         found = extract_video(job.file, backbone, show)
     except (FeatureError, OSError) as err:
@@ -213,8 +222,13 @@ def _extract_to(
     try:
         with FeatureWriter(job.part, backbone.spec, dtype) as writer:
             writer.add(job.file.stem, found.clips, found.duration_seconds)
-    except FeatureError as err:  # an id that cannot be stored; a disk that is full ends the run
+    except FeatureError as err:  # an id that cannot be stored
         return _Done(f"video {str(job.file)!r}: {' '.join(str(err).split())}", 0)
+    except OSError as err:  # a disk that is full ends the run
+        raise FeatureError(
+            f"{str(job.part)!r} cannot be written ({err}); make room. What is done is kept: the "
+            "same command goes on"
+        ) from err
     return _Done("", found.num_corrupt)
 
 
@@ -240,7 +254,7 @@ def _is_done(part: Path, spec: FeatureSpec) -> bool:
 
 
 def _join(parts: Sequence[Path], target: Path, spec: FeatureSpec, dtype: str) -> None:
-    with writing(target), FeatureWriter(target, spec, dtype) as writer:
+    with FeatureWriter(target, spec, dtype) as writer:
         for part in parts:
             with FeatureStore(part, spec) as store:
                 (name,) = store.video_ids()

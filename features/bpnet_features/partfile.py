@@ -197,7 +197,7 @@ def _open_locked(path: Path, out: Path) -> int:
     while True:
         with writing(out):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if _lock(descriptor):
+        if lock(descriptor):
             # Whoever had the lock may have finished and renamed the file in the meantime.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -211,11 +211,12 @@ def _open_locked(path: Path, out: Path) -> int:
         time.sleep(0.05)
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; False: somebody else has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as err:  # some network file systems have no locks
-        log.warning("this file system has no locks (%s): do not convert to one file twice", err)
+        log.warning("this file system has no locks (%s): do not write one file twice at once", err)
     return True

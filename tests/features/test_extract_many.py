@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from made_videos import squares, turn, write_damaged, write_sound, write_video
 
-from bpnet_features import FeatureError, FeatureStore, extract_many
+from bpnet_features import FeatureError, FeatureStore, extract_many, workers
 from bpnet_features.backbones.backbone import Extraction
 from bpnet_features.backbones.grid import GRID_SPEC, GridBackbone
 from bpnet_features.extract import extract_video
@@ -45,8 +46,9 @@ def left_over(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def test_files_become_a_store_in_the_order_given(tmp_path, slide, still):
+def test_files_become_a_store_in_the_order_given(tmp_path, slide, still, monkeypatch):
     extract_videos([slide, str(still)], tmp_path / "one.h5")
+    monkeypatch.setattr(workers, "ALONE_SECONDS", 0.0)  # processes from the second video on
     extract_videos([slide, still], tmp_path / "two.h5", jobs=2)
     for name in ("one.h5", "two.h5"):
         with FeatureStore(tmp_path / name) as store:
@@ -85,9 +87,11 @@ def test_settings_out_of_range(tmp_path, slide):
         extract_videos([slide], tmp_path / "out.h5", dtype="int8")
     with pytest.raises(FeatureError, match=r"cannot be written .*name too long"):
         extract_videos([slide], tmp_path / ("x" * 250 + ".h5"))
+    assert not left_over(tmp_path)
 
 
-def test_the_batch_goes_on_without_what_is_broken(tmp_path, slide, still):
+def test_the_batch_goes_on_without_what_is_broken(tmp_path, slide, still, monkeypatch):
+    monkeypatch.setattr(workers, "ALONE_SECONDS", 0.0)
     text = tmp_path / "text.mp4"
     text.write_text("not a video\n" * 100)
     hurt = write_damaged(tmp_path / "hurt.avi", squares(range(24)), damaged=[5, 6])
@@ -159,6 +163,18 @@ def test_what_has_changed_is_extracted_again(tmp_path, slide, still, monkeypatch
             found["slide"].write_bytes(b"damaged")
     extract_videos([slide, still], out, dtype="float16" if change == "dtype" else "float32")
     assert names == (["slide.mp4", "a_still.mp4"] if change == "dtype" else ["slide.mp4"])
+
+
+def test_two_runs_to_one_file(tmp_path, slide, monkeypatch):
+    monkeypatch.setattr(extract_many, "LOCK_SECONDS", 0.0)
+    (tmp_path / ".out.h5.extract").mkdir()
+    descriptor = os.open(tmp_path / ".out.h5.extract", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(FeatureError, match="another process is extracting to it"):
+        extract_videos([slide], tmp_path / "out.h5")
+    assert (tmp_path / ".out.h5.extract").is_dir()
+    os.close(descriptor)
+    assert extract_videos([slide], tmp_path / "out.h5").num_written == 1
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "webm"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from made_videos import GREEN, RED, squares, write_video
 
-from bpnet_features import FeatureError, FeatureStore
+from bpnet_features import FeatureError, FeatureStore, workers
 from bpnet_features.backbones import c3d, i3d
 from bpnet_features.backbones.backbone import Extraction
 from bpnet_features.backbones.choose import load_backbone, load_for_spec
@@ -84,7 +84,8 @@ def test_settings_of_a_clip(slide, lite0):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same(tmp_path, slide, lite0):
+def test_two_processes_give_the_same(tmp_path, slide, lite0, monkeypatch):
+    monkeypatch.setattr(workers, "ALONE_SECONDS", 0.0)
     other = write_video(tmp_path / "other.mp4", squares([20] * 8))
     for jobs in (1, 2):
         extract_videos([slide, other], tmp_path / f"{jobs}.h5", lite0, jobs=jobs)
