@@ -35,6 +35,8 @@ from bpnet_features.writer import FeatureWriter
 
 log = logging.getLogger(__name__)
 
+BAR = "{l_bar}{bar}| {n:.0f} of {total:.0f} s of video [{elapsed}, {remaining} left]"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -181,9 +183,9 @@ def _do(
     progress: bool,
 ) -> Iterator[tuple[_Job, _Done]]:
     """Do all jobs; in any order where there are several processes."""
-    total = round(sum(stated_seconds(job.file) for job in todo), 1)
+    total = sum(stated_seconds(job.file) for job in todo)
     hidden = None if progress else True
-    with tqdm(total=total, desc="extract", unit="s of video", disable=hidden) as bar:
+    with tqdm(total=total, desc="extract", bar_format=BAR, disable=hidden) as bar:
         if jobs == 1 or len(todo) == 1:
             for job in todo:
                 begun = bar.n
@@ -218,7 +220,9 @@ def _work(
     try:
         found = extract_video(job.file, backbone, show)
     except (FeatureError, OSError) as err:
-        return _Done(" ".join(str(err).split()), 0)
+        line = " ".join(str(err).split())
+        named = str(job.file) in line
+        return _Done(line if named else f"video {str(job.file)!r}: {line}", 0)
     try:
         with FeatureWriter(job.part, backbone.spec, dtype) as writer:
             writer.add(job.file.stem, found.clips, found.duration_seconds)

@@ -12,6 +12,7 @@ from bpnet_features.errors import FeatureError
 
 Image = npt.NDArray[np.uint8]
 
+MAX_SIDE = 16384  # more is a strip, and memory for nothing
 INTERPOLATIONS = ("area", "bilinear", "bicubic")
 _TEXT = re.compile(
     rf"(?:short side (\d+)|(\d+)x(\d+))(?:, centre (\d+))?, ({'|'.join(INTERPOLATIONS)})"
@@ -76,11 +77,28 @@ class Picture:
         return f"{size}{crop}, {self.interpolation}"
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height to scale a frame of the given size to."""
+        """Width and height to scale a frame to.
+
+        Args:
+            width: Its width.
+            height: Its height.
+
+        Returns:
+            The new ones.
+
+        Raises:
+            FeatureError: It is so long and thin that it would become too large.
+        """
         if not isinstance(self.size, int):
             return self.size
-        short = min(width, height)
-        return max(1, round(width * self.size / short)), max(1, round(height * self.size / short))
+        factor = self.size / min(width, height)
+        if factor * max(width, height) > MAX_SIDE:
+            raise FeatureError(
+                f"frames of {width} x {height} pixels, scaled to a shorter side of {self.size}, "
+                f"are longer than {MAX_SIDE}; cut the video, or give a picture such as "
+                "'256x256, area'"
+            )
+        return round(width * factor), round(height * factor)
 
     def cut(self, image: Image) -> Image:
         """The part that is kept, (crop, crop, 3), of a scaled frame (H, W, 3)."""

@@ -259,14 +259,20 @@ class _Scaler:
         width, height = self._size if turns % 2 == 0 else self._size[::-1]
         # Area averages when shrinking; bilinear is libswscale's sensible choice for enlarging.
         shrinks = (width or frame.width) <= frame.width and (height or frame.height) <= frame.height
-        scaled = self._reformatter.reformat(
-            frame,
-            width=width or frame.width,
-            height=height or frame.height,
-            format="rgb24",
-            interpolation=self._interpolation or ("AREA" if shrinks else "BILINEAR"),
-        )
-        image: Image = scaled.to_ndarray()
+        try:
+            scaled = self._reformatter.reformat(
+                frame,
+                width=width or frame.width,
+                height=height or frame.height,
+                format="rgb24",
+                interpolation=self._interpolation or ("AREA" if shrinks else "BILINEAR"),
+            )
+            image: Image = scaled.to_ndarray()
+        except (load_av().FFmpegError, ValueError) as err:
+            raise FeatureError(
+                f"a frame of {frame.width} x {frame.height} pixels ({frame.format.name}) cannot be "
+                f"scaled to {width} x {height}: {err}; re-encode the video with ffmpeg"
+            ) from err
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 

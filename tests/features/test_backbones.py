@@ -84,6 +84,8 @@ def test_pictures_are_scaled_and_cut():
     assert picture.scaled(90, 160) == (8, 14)
     image = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
     np.testing.assert_array_equal(picture.cut(image), image[1:7, 5:11])
+    with pytest.raises(FeatureError, match="frames of 2 x 5000 pixels, scaled to a shorter side"):
+        picture.scaled(2, 5000)
     whole = Picture.parse("5x7, area")
     assert whole.scaled(320, 160) == (5, 7)
     assert whole.cut(image) is image
