@@ -10,6 +10,8 @@ import pytest
 from bpnet.config import DATASETS
 from bpnet.data.published import counts_table
 from bpnet.evaluation.protocols import PROTOCOLS
+from bpnet_features.backbones.choose import NAMES
+from bpnet_features.backbones.grid import GRID_SPEC
 from bpnet_features.known import LAYOUTS, find_layout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,12 @@ def test_datasets() -> None:
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     assert first_column(text, "name") == [*DATASETS[:-2], "jsonl", "csv"]
     assert counts_table() in text
+
+
+def test_backbones() -> None:
+    text = (ROOT / "docs" / "extract.md").read_text(encoding="utf-8")
+    assert first_column(text, "backbone") == list(NAMES)
+    assert f"| {GRID_SPEC.feature_dim}; 0.5 |" in text
 
 
 def test_layouts_and_releases() -> None:

@@ -6,8 +6,8 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Sequence
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
