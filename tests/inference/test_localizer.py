@@ -271,7 +271,7 @@ def test_a_video_file_is_extracted_as_the_checkpoint_says(
     weights = save_clip(tmp_path / "clip", width=8)
     spec = load_backbone(Extraction("clip", weights, "cpu", fps=4.0)).spec
     video = made_videos.write_video(tmp_path / "v.mp4", made_videos.squares(range(24)))
-    model, vocabulary = localizer._model, localizer._vocabulary
+    model, vocabulary = localizer.judge.model, localizer.judge._vocabulary
     reads = Localizer(model, vocabulary, spec, max_clips=16, backbone_weights=weights)
     extract_videos([video], tmp_path / "v.h5", Extraction("clip", weights, "cpu", fps=4.0))
     answers = reads.open_video(video).localize(QUERY)
