@@ -1,6 +1,6 @@
 """How fast each backbone extracts, against decoding alone.
 
-    python benchmarks/extract.py [VIDEO...] [--quick] [--json FILE] [--device cpu] [--threads N]
+    python benchmarks/extract.py [VIDEO...] [--quick] [--json FILE] [--only NAME...] [--threads N]
 
 - frames: of the file a second, for all of decoding, scaling and the network
 - a CPU second: the same by processor time, which other jobs on the machine disturb less
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--quick", action="store_true", help="shorter videos, one run of each")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--only", nargs="+", default=NAMES, metavar="NAME", help="backbones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="threads of PyTorch (its own choice)")
     parser.add_argument("--repeats", type=int, help="runs of each, the best counts (3; quick: 1)")
@@ -54,7 +55,7 @@ def main() -> None:
         videos = args.videos or make_videos(Path(folder), QUICK_SECONDS if args.quick else SECONDS)
         seconds = sum(probe(video).duration_seconds for video in videos)
         rows = [row("decoding alone", videos, seconds, decode, repeats)]
-        for name in NAMES:
+        for name in args.only:
             try:
                 backbone = load(name, Path(folder), args.device)
             except FeatureError as err:
