@@ -8,7 +8,6 @@ not be made again, and nothing else has to be remembered.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 import os
@@ -106,8 +105,8 @@ def extract_videos(
     if jobs < 1:
         raise FeatureError(f"jobs={jobs}: expected an integer >= 1")
     check_stems(files)
-    extraction = Extraction() if extraction is None else extraction
-    backbone = _loaded(extraction)
+    worker = _Worker(extraction or Extraction(), dtype, min(jobs, len(files)))
+    backbone = worker.backbone
     folder = target.with_name(f".{target.name}.extract")
     with writing(target):
         FeatureWriter(target, backbone.spec, dtype).discard()  # raises now what it would later
@@ -119,8 +118,7 @@ def extract_videos(
             log.info("%s: going on, %d of %d videos are done", target, done_before, len(wanted))
         failures: list[str] = []
         corrupt: dict[str, int] = {}
-        work = functools.partial(_work, extraction=extraction, dtype=dtype, jobs=jobs)
-        for job, done in _do(todo, work, descriptor, jobs, progress):
+        for job, done in _do(todo, worker, descriptor, jobs, progress):
             if done.error:
                 failures.append(done.error)
             if done.num_corrupt:
@@ -177,7 +175,7 @@ def _locked(folder: Path, target: Path) -> Iterator[int]:
 
 def _do(
     todo: Sequence[_Job],
-    work: Callable[..., _Done],
+    worker: _Worker,
     descriptor: int,
     jobs: int,
     progress: bool,
@@ -193,47 +191,57 @@ def _do(
                 def show(seconds: float, begun: float = begun) -> None:
                     bar.update(begun + seconds - bar.n)
 
-                yield job, work(job, descriptor, show=show)
+                yield job, worker(job, descriptor, show)
         else:
-            for job, done in run_all(work, todo, descriptor, min(jobs, len(todo))):
+            for job, done in run_all(worker, todo, descriptor, min(jobs, len(todo))):
                 bar.update(stated_seconds(job.file))
                 yield job, done
 
 
-@functools.cache
-def _loaded(extraction: Extraction) -> Backbone:
-    return load_backbone(extraction)
+class _Worker:
+    """Extracts videos into their stores; each process that it is handed to loads the backbone."""
 
+    def __init__(self, extraction: Extraction, dtype: str, jobs: int) -> None:
+        self._extraction = extraction
+        self._dtype = dtype
+        self._jobs = jobs
+        self._backbone: Backbone | None = None
 
-def _work(
-    job: _Job,
-    descriptor: int,
-    extraction: Extraction,
-    dtype: str,
-    jobs: int,
-    show: Callable[[float], object] | None = None,
-) -> _Done:
-    """Extract a video into its store; what is wrong with the video becomes a line."""
-    backbone = _loaded(extraction)
-    if parent_process() is not None and (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    try:
-        found = extract_video(job.file, backbone, show)
-    except (FeatureError, OSError) as err:
-        line = " ".join(str(err).split())
-        named = str(job.file) in line
-        return _Done(line if named else f"video {str(job.file)!r}: {line}", 0)
-    try:
-        with FeatureWriter(job.part, backbone.spec, dtype) as writer:
-            writer.add(job.file.stem, found.clips, found.duration_seconds)
-    except FeatureError as err:  # an id that cannot be stored
-        return _Done(f"video {str(job.file)!r}: {' '.join(str(err).split())}", 0)
-    except OSError as err:  # a disk that is full ends the run
-        raise FeatureError(
-            f"{str(job.part)!r} cannot be written ({err}); make room. What is done is kept: the "
-            "same command goes on"
-        ) from err
-    return _Done("", found.num_corrupt)
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_backbone": None}
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, loaded when it is first asked for."""
+        if self._backbone is None:
+            self._backbone = load_backbone(self._extraction)
+            torch = sys.modules.get("torch")
+            if torch is not None and parent_process() is not None:
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._jobs))
+        return self._backbone
+
+    def __call__(
+        self, job: _Job, descriptor: int, show: Callable[[float], object] | None = None
+    ) -> _Done:
+        """Extract a video into its store; what is wrong with the video becomes a line."""
+        backbone = self.backbone
+        try:
+            found = extract_video(job.file, backbone, show)
+        except (FeatureError, OSError) as err:
+            line = " ".join(str(err).split())
+            named = str(job.file) in line
+            return _Done(line if named else f"video {str(job.file)!r}: {line}", 0)
+        try:
+            with FeatureWriter(job.part, backbone.spec, self._dtype) as writer:
+                writer.add(job.file.stem, found.clips, found.duration_seconds)
+        except FeatureError as err:  # an id that cannot be stored
+            return _Done(f"video {str(job.file)!r}: {' '.join(str(err).split())}", 0)
+        except OSError as err:  # a disk that is full ends the run
+            raise FeatureError(
+                f"{str(job.part)!r} cannot be written ({err}); make room. What is done is kept: "
+                "the same command goes on"
+            ) from err
+        return _Done("", found.num_corrupt)
 
 
 def _part_name(file: Path, spec: FeatureSpec, dtype: str) -> str:

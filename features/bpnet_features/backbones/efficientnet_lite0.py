@@ -150,7 +150,7 @@ def load(extraction: Extraction) -> WindowBackbone:
         picture=str(picture),
         weights=digest(network),
     )
-    network.to(device, memory_format=torch.channels_last)  # as the frames come
+    network.to(device)
     usual = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
 
     @torch.inference_mode()
