@@ -1,0 +1,173 @@
+"""Which backend is fastest: launches · t0 + copies + max(bytes / bandwidth, flops / peak)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from bpnet.attention.plan import AttnPlan
+from bpnet.attention.torch_ops import split_phases
+from bpnet.errors import AttentionError
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """How fast a machine is, as measured by `benchmarks/calibrate_attention.py`.
+
+    Attributes:
+        launch_seconds: One call into PyTorch with the small operations around it, > 0.
+        bytes_per_second: Reading keys and values, > 0.
+        copied_bytes_per_second: Copying keys and values side by side, > 0.
+        flash_flops_per_second: Attention by the tiled kernel, > 0; 0 where there is none.
+        bmm_flops_per_second: Attention by two matrix products and a softmax, > 0.
+    """
+
+    launch_seconds: float
+    bytes_per_second: float
+    copied_bytes_per_second: float
+    flash_flops_per_second: float
+    bmm_flops_per_second: float
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            least = name == "flash_flops_per_second"
+            if not (value > 0 or (least and value == 0)):
+                raise AttentionError(
+                    f"Costs.{name}={value!r}: expected a number > 0; run "
+                    "benchmarks/calibrate_attention.py"
+                )
+
+    @property
+    def flops_per_second(self) -> float:
+        """Of the faster kernel."""
+        return max(self.flash_flops_per_second, self.bmm_flops_per_second)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Costs:
+        """Read what the calibration wrote.
+
+        Args:
+            path: JSON file with one number for each attribute.
+
+        Returns:
+            The costs.
+
+        Raises:
+            AttentionError: The file is none of these.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(
+                **{field.name: float(values[field.name]) for field in dataclasses.fields(cls)}
+            )
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise AttentionError(
+                f"costs in {path}: {err!r}; expected a file written by "
+                "benchmarks/calibrate_attention.py"
+            ) from err
+
+    def save(self, path: Path | str) -> None:
+        """Write them as JSON."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+# One core of a busy 2.x GHz server. What decides is mostly the ratio of the numbers.
+CPU_COSTS = Costs(
+    launch_seconds=2e-5,
+    bytes_per_second=6.9e9,
+    copied_bytes_per_second=4e9,
+    flash_flops_per_second=7e10,
+    bmm_flops_per_second=5e10,
+)
+# From data sheets and common launch times, not measured.
+CUDA_COSTS = Costs(
+    launch_seconds=2e-5,
+    bytes_per_second=1.5e12,
+    copied_bytes_per_second=1e12,
+    flash_flops_per_second=0.0,
+    bmm_flops_per_second=5e13,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a backend has to do.
+
+    Attributes:
+        launches: Calls.
+        flops: Multiplications and additions.
+        read_bytes: Bytes read by the attention.
+        copied_bytes: Bytes copied before it.
+    """
+
+    launches: int
+    flops: float
+    read_bytes: float
+    copied_bytes: float
+
+    def seconds(self, costs: Costs) -> float:
+        """Expected time."""
+        busy = max(self.read_bytes / costs.bytes_per_second, self.flops / costs.flops_per_second)
+        copying = self.copied_bytes / costs.copied_bytes_per_second
+        return self.launches * costs.launch_seconds + copying + busy
+
+
+def estimate(plan: AttnPlan, num_heads: int, has_own: bool) -> dict[str, Work]:
+    """Work of each backend that runs on PyTorch's own kernels.
+
+    Args:
+        plan: The plan.
+        num_heads: Query heads H.
+        has_own: Whether the new tokens are among the keys.
+
+    Returns:
+        ``"torch"``, ``"packed"`` and ``"expanded"`` with their work.
+    """
+    layout = plan.layout
+    pair = 4 * num_heads * layout.head_dim  # flops of a row and a key
+    token = 2 * layout.num_kv_heads * layout.head_dim * layout.dtype.itemsize
+    state = 8 * num_heads * (layout.head_dim + 1)  # a row's partial result, written and read
+    seen = [0] * plan.num_sequences
+    for one in plan.segments:
+        for place in range(one.first, one.last):
+            seen[place] += one.num_tokens
+    own = sum(plan.rows) if has_own else 0
+    pairs = sum(
+        (tokens + (rows if has_own else 0)) * rows
+        for tokens, rows in zip(seen, plan.rows, strict=True)
+    )
+    unique = sum(one.num_tokens for one in plan.segments) + own
+    alone, short = plan.keep("phases", lambda: split_phases(plan))
+    batched = has_own or any(short)
+    merges = max(0, len(alone) - (not batched))
+    partials = sum(plan.row_range(one).stop - plan.row_range(one).start for one in alone)
+    most = max(
+        tokens + (rows if has_own else 0) for tokens, rows in zip(seen, plan.rows, strict=True)
+    )
+    padded = most * plan.num_sequences * token
+    parts = len(plan.segments) + has_own
+    mask = 4 * plan.num_rows * unique if plan.num_sequences > 1 and unique else 0
+    # Copying what is short happens once a plan, and is small: it is left out for "torch".
+    return {
+        "torch": Work(
+            len(alone) + 2 * merges + 2 * batched,
+            pair * pairs,
+            token * unique + state * partials * (merges > 0),
+            0.0,
+        ),
+        "packed": Work(
+            2,
+            pair * plan.num_rows * unique,
+            token * unique + mask,
+            token * unique if parts > 1 else 0.0,
+        ),
+        "expanded": Work(2, pair * pairs, padded, padded if seen and any(seen) else 0.0),
+    }
+
+
+def cheapest(plan: AttnPlan, num_heads: int, has_own: bool, costs: Costs) -> str:
+    """The backend with the smallest expected time; see `estimate`."""
+    work = estimate(plan, num_heads, has_own)
+    return min(work, key=lambda name: work[name].seconds(costs))

@@ -1,0 +1,81 @@
+"""Softmax attention over one block of keys that also gives the log-sum-exp: all others use it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+# (queries (B, H, M, d), keys (B, H, N, d), values (B, H, N, d), scale, additive mask or None,
+# broadcastable to (B, H, M, N)) -> (out (B, H, M, d), lse (B, H, M))
+Partial = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], tuple[Tensor, Tensor]]
+
+
+def bmm_partial(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Two matrix products and a softmax, on any device.
+
+    Args:
+        q: Queries (B, H, M, d).
+        k: Keys (B, H, N, d).
+        v: Values (B, H, N, d).
+        scale: Factor of the logits.
+        mask: Added to the logits, broadcastable to (B, H, M, N); a row has a finite entry.
+
+    Returns:
+        Outputs (B, H, M, d) and log-sum-exp (B, H, M), at least in single precision.
+    """
+    logits = torch.matmul(q * scale, k.transpose(-1, -2))
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    if mask is not None:
+        logits = logits + mask
+    weights = torch.softmax(logits, dim=-1)
+    # The largest weight is exp(largest logit - lse), and at least 1 / N: its logarithm is safe,
+    # and two maxima are cheaper than another sum of exponentials.
+    lse = logits.amax(dim=-1) - weights.amax(dim=-1).log()
+    return torch.matmul(weights.to(v.dtype), v), lse
+
+
+def flash_partial(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's tiled kernel for CPUs, which never has the logits in memory; as `bmm_partial`."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, 0.0, False, attn_mask=mask, scale=scale
+    )
+    return out, lse
+
+
+@functools.cache
+def flash_is_right() -> bool:
+    """Whether the kernel is there and does what we use it for; it is private to PyTorch."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad(), torch.inference_mode(False):
+        q, k, v = (torch.randn(2, 3, n, 8, generator=generator) for n in (5, 7, 7))
+        mask = torch.zeros(2, 1, 1, 7)
+        mask[1, ..., 4:] = -math.inf
+        try:
+            for one in (None, mask):
+                pairs = zip(
+                    flash_partial(q, k, v, 0.3, one), bmm_partial(q, k, v, 0.3, one), strict=True
+                )
+                if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs):
+                    log.debug("the flash kernel for CPUs disagrees with matmul: not used")
+                    return False
+        except (AttributeError, RuntimeError, TypeError) as err:
+            log.debug("no flash kernel for CPUs that we know how to call: %s", err)
+            return False
+    return True
+
+
+def can_flash(q: Tensor) -> bool:
+    """Whether `flash_partial` takes this tensor."""
+    return q.device.type == "cpu" and flash_is_right()
