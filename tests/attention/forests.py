@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bpnet.attention import AttnPlan, KVLayout, Node, PrefixTree
+from bpnet.attention import AttnPlan, KVLayout, Node, PrefixTree, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Forest:
     Attributes:
         tree: The tree.
         plan: Plan of all sequences.
+        sequences: The sequences, in the caller's order.
         seen: For each sequence its stored keys and values (layers, 2, heads, N, d).
         q: Queries.
         own_k: Keys of the new tokens, or None.
@@ -76,6 +77,7 @@ class Forest:
 
     tree: PrefixTree
     plan: AttnPlan
+    sequences: list[Sequence]
     seen: list[Tensor]
     q: Tensor
     own_k: Tensor | None
@@ -106,7 +108,8 @@ def plant(case: Case, dtype: torch.dtype = torch.float32, chunk: int = 8, seed: 
         above = None if parent < 0 else nodes[parent]
         nodes.append(tree.insert(above, names, data[:, 0], data[:, 1]))
         paths.append(data if parent < 0 else torch.cat([paths[parent], data], dim=3))
-    sequences, seen = [], []
+    sequences: list[Sequence] = []
+    seen: list[Tensor] = []
     for end, tail in zip(case.ends, case.tails, strict=True):
         sequence = tree.join(None if end < 0 else nodes[end])
         data = block(tail)
@@ -124,8 +127,8 @@ def plant(case: Case, dtype: torch.dtype = torch.float32, chunk: int = 8, seed: 
     q, own_k, own_v = rows(kv_heads * group), rows(kv_heads), rows(kv_heads)
     plan = tree.plan(sequences, case.rows)
     if not case.has_own:
-        return Forest(tree, plan, seen, q, None, None, case)
-    return Forest(tree, plan, seen, q, own_k, own_v, case)
+        return Forest(tree, plan, sequences, seen, q, None, None, case)
+    return Forest(tree, plan, sequences, seen, q, own_k, own_v, case)
 
 
 def plain(forest: Forest, layer: int) -> tuple[Tensor, Tensor]:
