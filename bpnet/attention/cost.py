@@ -139,31 +139,24 @@ def estimate(plan: AttnPlan, num_heads: int, has_own: bool) -> dict[str, Work]:
         for tokens, rows in zip(seen, plan.rows, strict=True)
     )
     unique = sum(one.num_tokens for one in plan.segments) + own
-    alone, short = plan.keep("phases", lambda: split_phases(plan))
+    levels, short = plan.keep("phases", lambda: split_phases(plan))
     batched = has_own or any(short)
-    merges = max(0, len(alone) - (not batched))
-    partials = sum(plan.row_range(one).stop - plan.row_range(one).start for one in alone)
-    most = max(
-        tokens + (rows if has_own else 0) for tokens, rows in zip(seen, plan.rows, strict=True)
-    )
-    padded = most * plan.num_sequences * token
+    merges = max(0, len(levels) - (not batched))
+    each = sum(one.num_tokens * one.num_sequences for one in plan.segments) + own
     parts = len(plan.segments) + has_own
     mask = 4 * plan.num_rows * unique if plan.num_sequences > 1 and unique else 0
-    # Copying what is short happens once a plan, and is small: it is left out for "torch".
+    launches = sum(len(level) for level in levels) + 2 * merges + 2 * batched
+    merged = state * plan.num_rows * merges
+    # Copying what is short happens once a plan, and is small: it is left out.
     return {
-        "torch": Work(
-            len(alone) + 2 * merges + 2 * batched,
-            pair * pairs,
-            token * unique + state * partials * (merges > 0),
-            0.0,
-        ),
+        "torch": Work(launches, pair * pairs, token * unique + merged, 0.0),
+        "expanded": Work(launches, pair * pairs, token * each + merged, 0.0),
         "packed": Work(
             2,
             pair * plan.num_rows * unique,
             token * unique + mask,
             token * unique if parts > 1 else 0.0,
         ),
-        "expanded": Work(2, pair * pairs, padded, padded if seen and any(seen) else 0.0),
     }
 
 

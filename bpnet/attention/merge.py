@@ -24,9 +24,8 @@ def merge_states(
     Returns:
         Both over all keys, in the wider of the types.
     """
-    weight = torch.sigmoid(other_lse - lse)
     # Of two empty sides the difference is no number; either is as good.
-    weight = torch.where(other_lse == -torch.inf, 0.0, weight)
+    gap = torch.where(other_lse == -torch.inf, -torch.inf, other_lse - lse)
     wide = torch.promote_types(torch.promote_types(out.dtype, other_out.dtype), lse.dtype)
-    merged = torch.lerp(out.to(wide), other_out.to(wide), weight.to(wide)[..., None])
-    return merged, torch.logaddexp(lse, other_lse)
+    weight = torch.sigmoid(gap).to(wide)[..., None]
+    return torch.lerp(out.to(wide), other_out.to(wide), weight), torch.logaddexp(lse, other_lse)

@@ -79,6 +79,8 @@ class AttnPlan:
         order: For each sequence, in the plan's order, its place in the caller's.
         rows: New rows of each sequence, in the plan's order.
         offsets: First row of each sequence in the plan's order, and at the end the number of rows.
+        num_sequences: Sequences b.
+        num_rows: New rows of all sequences together.
         state: The tree's state.
         version: The tree's version that the plan was made for.
     """
@@ -102,19 +104,11 @@ class AttnPlan:
         self.order = tuple(order)
         self.rows = tuple(rows)
         self.offsets = (0, *itertools.accumulate(rows))
+        self.num_sequences = len(self.order)
+        self.num_rows = self.offsets[-1]
         self.version = state.version
         self.state = state
         self._kept: dict[Hashable, object] = {}
-
-    @property
-    def num_sequences(self) -> int:
-        """Sequences b."""
-        return len(self.order)
-
-    @property
-    def num_rows(self) -> int:
-        """New rows of all sequences together."""
-        return self.offsets[-1]
 
     @property
     def is_current(self) -> bool:
@@ -270,9 +264,9 @@ def build_plan(
             merge
             and target is not None
             and target.store is run.store
-            and target.end == run.start
             and (target.first, target.last) == (run.first, run.last)
         ):
+            assert target.end == run.start  # nodes of one store follow each other down a path
             target.end = run.end
             into[id(run)] = target
         else:

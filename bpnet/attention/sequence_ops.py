@@ -1,4 +1,4 @@
-"""Each sequence over keys of its own, all in one padded call: phase two, and backend "expanded"."""
+"""Each sequence over keys of its own, all in one padded call: phase two."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence as Items
 import torch
 from torch import Tensor
 
-from bpnet.attention.dense_ops import fold_heads, unfold_heads
 from bpnet.attention.partials import Partial
 from bpnet.attention.plan import AttnPlan, Segment
 
@@ -86,9 +85,11 @@ def sequence_attention(
     scale: float,
     causal: bool,
     partial: Partial,
-    keep: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention of each sequence over its new tokens and over segments that are given for it.
+
+    Stored tokens are copied into one padded block, which is kept with the plan: a plan must always
+    be given the same ``pieces``.
 
     Args:
         q: Queries (num_kv_heads, rows · group, d), see `fold_heads`, in the plan's order.
@@ -100,7 +101,6 @@ def sequence_attention(
         scale: Factor of the logits.
         causal: Whether a new token sees only those of its sequence up to itself.
         partial: Attention over one block of keys.
-        keep: Name under which the copied keys are kept with the plan; None: copied every time.
 
     Returns:
         Outputs (num_kv_heads, rows · group, d) and log-sum-exp (num_kv_heads, rows · group), -inf
@@ -127,8 +127,7 @@ def sequence_attention(
             return _fill(q.new_zeros(shape), pieces, layer, num_own, places.num_keys)
 
         # Without stored tokens one block of places for the new ones serves all layers.
-        name = (keep, layer if any(stored) else None, has_own, q.dtype)
-        block = make() if keep is None else plan.keep(name, make)
+        block = plan.keep(("block", layer if any(stored) else None, has_own), make)
         if own_k is not None and own_v is not None:
             for side, own in enumerate((own_k, own_v)):
                 if places.slots is not None:
@@ -154,37 +153,3 @@ def sequence_attention(
     out = out.transpose(0, 1).flatten(1, 2)
     lse = lse.transpose(0, 1).flatten(1, 2)
     return (out, lse) if slots is None else (out[:, slots], lse[:, slots])
-
-
-def expanded_attention(
-    q: Tensor,
-    plan: AttnPlan,
-    layer: int,
-    own_k: Tensor | None,
-    own_v: Tensor | None,
-    scale: float,
-    causal: bool,
-    partial: Partial,
-) -> tuple[Tensor, Tensor]:
-    """Each sequence over a copy of everything that it sees: ordinary batched attention.
-
-    Args:
-        q: Queries (rows, H, d) in the plan's order.
-        plan: See `sequence_attention`.
-        layer: See `sequence_attention`.
-        own_k: See `sequence_attention`.
-        own_v: See `sequence_attention`.
-        scale: See `sequence_attention`.
-        causal: See `sequence_attention`.
-        partial: See `sequence_attention`.
-
-    Returns:
-        Outputs (rows, H, d) and log-sum-exp (rows, H).
-    """
-    pieces: list[list[Segment]] = [[] for _ in plan.order]
-    for segment in plan.segments:
-        for place in range(segment.first, segment.last):
-            pieces[place].append(segment)
-    folded = fold_heads(q, plan.layout.num_kv_heads)
-    out, lse = sequence_attention(folded, plan, layer, pieces, own_k, own_v, scale, causal, partial)
-    return unfold_heads(out, lse, q.shape[1])

@@ -12,7 +12,6 @@ from bpnet.attention.cost import CPU_COSTS, CUDA_COSTS, Costs, cheapest
 from bpnet.attention.dense_ops import packed_attention, reference_attention
 from bpnet.attention.partials import Partial, bmm_partial, can_flash, flash_partial
 from bpnet.attention.plan import AttnPlan
-from bpnet.attention.sequence_ops import expanded_attention
 from bpnet.attention.torch_ops import tree_attention
 from bpnet.errors import AttentionError
 
@@ -78,9 +77,9 @@ def attend(
         own_k: Keys of the new tokens (rows, num_kv_heads, d), or None.
         own_v: Their values, given if and only if ``own_k`` is.
         backend: ``"torch"``: two phases. ``"triton"``: the same as kernels of our own, on CUDA.
-            ``"packed"``: all keys under a block mask. ``"expanded"``: a copy of what it sees for
-            each sequence. ``"reference"``: written out, to compare with. ``"auto"``: Triton on CUDA
-            where it is installed, else what is expected to be fastest.
+            ``"packed"``: all keys under a block mask. ``"expanded"``: shared keys are read again
+            for each sequence. ``"reference"``: written out, to compare with. ``"auto"``: Triton on
+            CUDA where it is installed, else what is expected to be fastest.
         scale: Factor of the logits; None: d ** -0.5.
         causal: Whether a new token sees only those of its sequence up to itself.
         return_lse: Whether to return the log-sum-exp of the logits too, for `merge_states`.
@@ -100,7 +99,6 @@ def attend(
     if backend not in BACKENDS:
         raise AttentionError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
-        costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
         backend = plan.keep(
             ("auto", costs, q.shape[1], own_k is None),
             lambda: _choose(q, plan, own_k is not None, costs),
@@ -130,20 +128,17 @@ def _run(
     causal: bool,
     costs: Costs | None,
 ) -> tuple[Tensor, Tensor]:
-    match backend:
-        case "reference":
-            return reference_attention(q, plan, layer, own_k, own_v, scale, causal)
-        case "triton":
-            from bpnet.attention.triton_call import triton_attention
+    if backend == "reference":
+        return reference_attention(q, plan, layer, own_k, own_v, scale, causal)
+    if backend == "triton":
+        from bpnet.attention.triton_call import triton_attention
 
-            return triton_attention(q, plan, layer, own_k, own_v, scale, causal)
+        return triton_attention(q, plan, layer, own_k, own_v, scale, causal)
     partial = choose_partial(q, costs)
-    match backend:
-        case "packed":
-            return packed_attention(q, plan, layer, own_k, own_v, scale, causal, partial)
-        case "expanded":
-            return expanded_attention(q, plan, layer, own_k, own_v, scale, causal, partial)
-    return tree_attention(q, plan, layer, own_k, own_v, scale, causal, partial)
+    if backend == "packed":
+        return packed_attention(q, plan, layer, own_k, own_v, scale, causal, partial)
+    expand = backend == "expanded"
+    return tree_attention(q, plan, layer, own_k, own_v, scale, causal, partial, expand)
 
 
 def choose_partial(q: Tensor, costs: Costs | None = None) -> Partial:
@@ -153,7 +148,8 @@ def choose_partial(q: Tensor, costs: Costs | None = None) -> Partial:
     return flash_partial if faster and can_flash(q) else bmm_partial
 
 
-def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs) -> str:
+def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs | None) -> str:
+    costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
     if q.device.type == "cuda":
         from bpnet.attention.triton_call import has_triton
 

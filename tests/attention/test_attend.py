@@ -115,6 +115,8 @@ def test_a_plan_used_again_remembers_nothing(case: Case) -> None:
     noise = [None if one is None else 100 * torch.randn_like(one) for one in forest.own]
     attend(forest.q, forest.plan, 0, *noise, "torch", causal=not case.causal)
     attend(forest.q, forest.plan, 1, *noise, "torch", causal=case.causal)
+    below = attend(forest.q, forest.plan, 1, *forest.own, "torch", causal=case.causal)
+    close(below, plain(forest, 1)[0], 1e-12)
     again = attend(forest.q, forest.plan, 0, *forest.own, "torch", causal=case.causal)
     assert torch.equal(first, again)
 

@@ -204,17 +204,24 @@ def test_a_plan_is_good_until_the_tree_changes() -> None:
     assert torch.equal(attend(q, plan, 0), expected)
     for change in (
         lambda: insert(tree, "x"),
-        lambda: tree.append(sequence, *block(1)),
-        lambda: tree.release(sequence),
+        lambda: tree.append(sequence, *block(1)),  # a tail of its own
+        lambda: tree.append(sequence, *block(1)),  # which grows where it is
         lambda: tree.evict(1),
         lambda: tree.clear(),
     ):
         version = tree.version
-        plan = tree.plan([node, node])
+        plan = tree.plan([node, sequence])
         change()
         assert tree.version > version
         with pytest.raises(AttentionError, match=f"stale: made for version {version} of the tree"):
             attend(q, plan, 0)
+    tree = PrefixTree(LAYOUT, chunk=4)
+    sequence, other = tree.join(), tree.join()
+    tree.append(sequence, *block(1))
+    tree.append(other, *block(1))
+    plan = tree.plan([sequence])
+    tree.release(other)
+    assert not plan.is_current
 
 
 def test_clear_and_go_on() -> None:
