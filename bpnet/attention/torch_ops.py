@@ -17,8 +17,10 @@ from bpnet.attention.partials import Partial
 from bpnet.attention.plan import AttnPlan, Segment
 from bpnet.attention.sequence_ops import sequence_attention
 
-# A private segment from this length on is worth a call of its own, which reads it where it lies;
-# shorter ones are copied into one padded block, once a plan. It also bounds the padding.
+# A private segment of so many bytes of keys and values a layer, or tokens, gets a call of its own,
+# which reads it where it lies. Shorter ones are copied into one padded block, once a plan; while
+# every step is a new plan, copying more than this takes longer than the call that it saves.
+LONG_BYTES = 512 * 1024
 LONG_TOKENS = 128
 
 
@@ -125,7 +127,7 @@ def split_phases(plan: AttnPlan) -> tuple[list[list[Segment]], list[list[Segment
     """
     levels: list[list[Segment]] = []
     for one in plan.segments:
-        if one.num_sequences == 1 and one.num_tokens < LONG_TOKENS:
+        if one.num_sequences == 1 and not _is_long(one):
             continue
         # They come depth first, so what does not overlap a level's last one overlaps none of it.
         level = next((level for level in levels if level[-1].last <= one.first), None)
@@ -133,5 +135,11 @@ def split_phases(plan: AttnPlan) -> tuple[list[list[Segment]], list[list[Segment
             levels.append([one])
         else:
             level.append(one)
-    short = [[one for one in several if one.num_tokens < LONG_TOKENS] for several in plan.private]
+    short = [[one for one in several if not _is_long(one)] for several in plan.private]
     return levels, short
+
+
+def _is_long(segment: Segment) -> bool:
+    layer = segment.data[0]
+    num_bytes = layer.numel() * layer.element_size()
+    return segment.num_tokens >= LONG_TOKENS or num_bytes >= LONG_BYTES
