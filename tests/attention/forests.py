@@ -89,15 +89,21 @@ class Forest:
         return self.own_k, self.own_v
 
 
-def plant(case: Case, dtype: torch.dtype = torch.float32, chunk: int = 8, seed: int = 0) -> Forest:
+def plant(
+    case: Case,
+    dtype: torch.dtype = torch.float32,
+    chunk: int = 8,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Forest:
     """Make the forest; the same numbers for every ``chunk``, and rounded from them for a type."""
     kv_heads, group, width = case.heads
-    layout = KVLayout(2, kv_heads, width, dtype)
+    layout = KVLayout(2, kv_heads, width, dtype, torch.device(device))
     generator = torch.Generator().manual_seed(seed)
 
     def block(num_tokens: int) -> Tensor:
         shape = (2, 2, kv_heads, num_tokens, width)
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
 
     tree = PrefixTree(layout, chunk=chunk)
     nodes: list[Node] = []
@@ -122,7 +128,7 @@ def plant(case: Case, dtype: torch.dtype = torch.float32, chunk: int = 8, seed: 
 
     def rows(heads: int) -> Tensor:
         shape = (num_rows, heads, width)
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
 
     q, own_k, own_v = rows(kv_heads * group), rows(kv_heads), rows(kv_heads)
     plan = tree.plan(sequences, case.rows)

@@ -24,6 +24,7 @@ if not torch.cuda.is_available():
         pytest.skip("set TRITON_INTERPRET=1 before the start", allow_module_level=True)
     os.environ["TRITON_INTERPRET"] = "1"
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 """Of half precision only the output is rounded, and the weights of one block of keys."""
 
@@ -36,7 +37,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
     processors=st.sampled_from([1, 100]),
 )
 def test_equal_to_torch(case: Case, dtype: torch.dtype, processors: int) -> None:
-    forest = plant(case, dtype)
+    forest = plant(case, dtype, device=DEVICE)
     q, plan, own = forest.q, forest.plan, forest.own
     places = plan.caller_rows()
     if places is not None:
@@ -58,12 +59,12 @@ def test_equal_to_torch(case: Case, dtype: torch.dtype, processors: int) -> None
 @pytest.mark.parametrize(("group", "width"), [(1, 80), (3, 16), (1, 160)])
 def test_long_segments_are_split(group: int, width: int) -> None:
     """Shared and private ones; a width that is no power of two, and one that needs small tiles."""
-    layout = KVLayout(1, 1, width)
+    layout = KVLayout(1, 1, width, device=torch.device(DEVICE))
     tree = PrefixTree(layout)
     generator = torch.Generator().manual_seed(0)
 
     def block(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, width, generator=generator)
+        return torch.randn(*shape, width, generator=generator).to(DEVICE)
 
     shared = tree.insert(None, [b"shared"], block(1, 1, 600), block(1, 1, 600))
     alone = tree.insert(shared, [b"alone"], block(1, 1, 1100), block(1, 1, 1100))
@@ -82,13 +83,17 @@ def test_long_segments_are_split(group: int, width: int) -> None:
 
 
 def test_attend_calls_it() -> None:
-    tree = PrefixTree(KVLayout(2, 1, 8))
-    node = tree.insert(None, [b"a"], torch.randn(2, 1, 5, 8), torch.randn(2, 1, 5, 8))
+    tree = PrefixTree(KVLayout(2, 1, 8, device=torch.device(DEVICE)))
+    node = tree.insert(None, [b"a"], *torch.randn(2, 2, 1, 5, 8, device=DEVICE))
     plan = tree.plan([node, None, node], [2, 1, 1])
-    q, k, v = torch.randn(4, 2, 8), torch.randn(4, 1, 8), torch.randn(4, 1, 8)
+    q = torch.randn(4, 2, 8, device=DEVICE)
+    k, v = torch.randn(2, 4, 1, 8, device=DEVICE)
     for layer in (0, 1):
         expected = attend(q, plan, layer, k, v, "torch")
         torch.testing.assert_close(attend(q, plan, layer, k, v, "triton"), expected)
+    if DEVICE == "cuda":
+        attend(q, plan, 0, k, v)
+        assert tree.stats().choices == {"triton": 1}
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
