@@ -26,10 +26,18 @@ class TreeState:
     Attributes:
         version: Raised with every change of the tree; plans remember it.
         choices: How often ``backend="auto"`` took which backend.
+        plans: Plans that may be used again. They are let go with every change, for they hold on to
+            the memory of what they see.
     """
 
     version: int = 0
     choices: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    plans: dict[tuple[object, ...], AttnPlan] = dataclasses.field(default_factory=dict)
+
+    def changed(self) -> None:
+        """Tokens were added, moved or dropped."""
+        self.version += 1
+        self.plans.clear()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

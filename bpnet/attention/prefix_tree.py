@@ -8,19 +8,18 @@ times as much; and what its last user leaves stays until the room is needed.
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import itertools
 import threading
 from collections.abc import Sequence as Items
 
 from torch import Tensor
 
-from bpnet.attention.cache import KVLayout, Store, grown, whole_chunks
+from bpnet.attention.cache import KVLayout
+from bpnet.attention.forest import MIB, NodeForest
 from bpnet.attention.node import Node, Sequence
 from bpnet.attention.plan import AttnPlan, TreeState, build_plan
-from bpnet.errors import AttentionError, CacheFullError
+from bpnet.errors import AttentionError
 
-MIB = 1024**2
 # Two levels are asked in turn, such as queries and their proposals; more plans are kept for nobody.
 NUM_KEPT_PLANS = 8
 
@@ -76,14 +75,10 @@ class PrefixTree:
         self.chunk = chunk
         self.budget_bytes = budget_bytes
         self._lock = threading.RLock()
-        self._roots: dict[bytes, Node] = {}
-        self._root_tails: set[Node] = set()
         self._sequences: set[Sequence] = set()
         self._state = TreeState()
-        self._plans: dict[tuple[object, ...], AttnPlan] = {}
-        self._queue: list[tuple[int, int, Node]] = []  # (last_used, serial, node), may be outdated
-        self._clock = 0
-        self._bytes = self._hits = self._misses = self._evicted = 0
+        self._forest = NodeForest(layout, chunk, budget_bytes, self._state)
+        self._hits = self._misses = 0
 
     # What is stored.
 
@@ -107,7 +102,7 @@ class PrefixTree:
             AttentionError: ``parent`` is no longer in the tree.
         """
         with self._lock:
-            node, _, num_tokens = self._walk(list(keys), parent)
+            node, _, num_tokens = self._forest.walk(list(keys), parent)
             self._hits += num_tokens
             return node, num_tokens
 
@@ -151,7 +146,7 @@ class PrefixTree:
                     "the parent is the private tail of a sequence, which others cannot find: "
                     "insert below a node that has keys"
                 )
-            node, num_found, found = self._walk(keys, parent)
+            node, num_found, found = self._forest.walk(keys, parent)
             self._hits += found
             if num_found == len(keys):
                 assert node is not None
@@ -162,7 +157,9 @@ class PrefixTree:
                     )
                 return node
             self._misses += num_tokens - found
-            return self._add(node, keys[num_found:], k[:, :, found:], v[:, :, found:], extend)
+            return self._forest.add(
+                node, keys[num_found:], k[:, :, found:], v[:, :, found:], extend
+            )
 
     # Sequences, and who keeps what.
 
@@ -177,7 +174,7 @@ class PrefixTree:
         """
         with self._lock:
             if node is not None:
-                self._pin(node)
+                self._forest.pin(node)
             sequence = Sequence(node)
             self._sequences.add(sequence)
             return sequence
@@ -200,15 +197,15 @@ class PrefixTree:
             tail = sequence.node
             # A tail that a fork shares, or that other tails follow, must not grow under them.
             if tail is not None and not tail.keys and tail.pins == 1 and tail.is_leaf:
-                self._make_room(tail.store, num_tokens, keep=tail)
+                self._forest.make_room(tail.store, num_tokens, keep=tail)
                 tail.store.write(k, v)
                 tail.num_tokens += num_tokens
-                self._changed()
+                self._state.changed()
             else:
-                node = self._add(tail, [], k, v, extend=False)
+                node = self._forest.add(tail, [], k, v, extend=False)
                 node.pins += 1
                 if tail is not None:
-                    self._unpin(tail)
+                    self._forest.unpin(tail)
                 sequence.node = node
 
     def fork(self, sequence: Sequence) -> Sequence:
@@ -231,12 +228,12 @@ class PrefixTree:
             sequence.is_open = False
             self._sequences.discard(sequence)
             if sequence.node is not None:
-                self._unpin(sequence.node)
+                self._forest.unpin(sequence.node)
 
     def pin(self, node: Node) -> None:
         """Keep a node, and so the path to it, until it is unpinned as often."""
         with self._lock:
-            self._pin(node)
+            self._forest.pin(node)
 
     def unpin(self, node: Node) -> None:
         """Take one pin away.
@@ -251,7 +248,7 @@ class PrefixTree:
             node.check_alive()
             if node.pins < 1:
                 raise AttentionError("the node has no pin: unpin() only what was pinned")
-            self._unpin(node)
+            self._forest.unpin(node)
 
     def evict(self, num_bytes: int) -> int:
         """Drop what was not used for longest: leaves, and then what has become a leaf.
@@ -263,21 +260,17 @@ class PrefixTree:
             Freed bytes; fewer than asked for where the rest is in use.
         """
         with self._lock:
-            before = self._bytes
-            self._evict_down_to(before - num_bytes)
-            return before - self._bytes
+            before = self._forest.num_bytes
+            self._forest.evict_down_to(before - num_bytes)
+            return before - self._forest.num_bytes
 
     def clear(self) -> None:
         """Drop everything, also what is in use: all nodes and sequences are invalid afterwards."""
         with self._lock:
-            for node in self._nodes():
-                node.alive = False
+            self._forest.clear()
             for sequence in self._sequences:
                 sequence.is_open = False
-            for container in (self._roots, self._root_tails, self._sequences, self._queue):
-                container.clear()
-            self._bytes = 0
-            self._changed()
+            self._sequences.clear()
 
     # What is asked.
 
@@ -308,20 +301,20 @@ class PrefixTree:
                 nodes.append(item)
             counts = [rows] * len(nodes) if isinstance(rows, int) else list(rows)
             for node in dict.fromkeys(nodes):
-                self._touch(node)
+                self._forest.touch(node)
             key = (*nodes, *counts)
-            plan = self._plans.get(key)
+            plan = self._state.plans.get(key)
             if plan is None:
                 plan = build_plan(nodes, counts, self.layout, self._state)
-                while len(self._plans) >= NUM_KEPT_PLANS:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = plan
+                while len(self._state.plans) >= NUM_KEPT_PLANS:
+                    del self._state.plans[next(iter(self._state.plans))]
+                self._state.plans[key] = plan
             return plan
 
     def stats(self) -> TreeStats:
         """What it holds and what it has done."""
         with self._lock:
-            nodes = self._nodes()
+            nodes = self._forest.nodes()
             kept: set[Node] = set()
             for node in nodes:
                 if node.pins:
@@ -330,196 +323,13 @@ class PrefixTree:
                     )
             pinned = sum(node.num_tokens for node in kept) * self.layout.token_bytes
             return TreeStats(
-                bytes=self._bytes,
+                bytes=self._forest.num_bytes,
                 budget_bytes=self.budget_bytes,
                 pinned_bytes=pinned,
                 num_nodes=len(nodes),
                 num_tokens=sum(node.num_tokens for node in nodes),
                 hits=self._hits,
                 misses=self._misses,
-                evicted=self._evicted,
+                evicted=self._forest.num_evicted,
                 choices=dict(self._state.choices),
             )
-
-    # Inside; the lock is held.
-
-    def _nodes(self) -> list[Node]:
-        nodes = [*self._roots.values(), *self._root_tails]
-        for node in nodes:  # the list grows while it is read
-            nodes.extend(node.children.values())
-            nodes.extend(node.tails)
-        return nodes
-
-    def _children(self, node: Node | None) -> dict[bytes, Node]:
-        return self._roots if node is None else node.children
-
-    def _walk(self, keys: list[bytes], parent: Node | None) -> tuple[Node | None, int, int]:
-        """The node where the match ends, the keys and the tokens that matched."""
-        if parent is not None:
-            parent.check_alive()
-        node, num_found, num_tokens = parent, 0, 0
-        while num_found < len(keys):
-            child = self._children(node).get(keys[num_found])
-            if child is None:
-                break
-            pairs = zip(child.keys, keys[num_found:], strict=False)
-            same = next((i for i, (own, key) in enumerate(pairs) if own != key), None)
-            if same is None:
-                same = min(len(child.keys), len(keys) - num_found)
-            if same < len(child.keys):
-                child = self._split(child, same)
-            node = child
-            num_found += same
-            num_tokens += child.num_tokens
-        self._touch(node)
-        return node, num_found, num_tokens
-
-    def _split(self, node: Node, num_keys: int) -> Node:
-        """Put the first chunks of a run into a new parent; nothing is copied, no handle moves."""
-        cut = num_keys * self.chunk
-        upper = Node(node.parent, node.keys[:num_keys], node.store, node.start, cut)
-        upper.last_used = node.last_used
-        self._children(node.parent)[upper.keys[0]] = upper
-        node.keys = node.keys[num_keys:]
-        node.parent = upper
-        node.start += cut
-        node.num_tokens -= cut
-        upper.children[node.keys[0]] = node
-        return upper
-
-    def _add(
-        self, parent: Node | None, keys: list[bytes], k: Tensor, v: Tensor, extend: bool
-    ) -> Node:
-        num_tokens = k.shape[2]
-        if extend and parent is not None and parent.ends_store:
-            store = parent.store
-            self._make_room(store, num_tokens, keep=parent)
-        else:
-            # What is found by its key has the length that it has; a tail is going to grow.
-            capacity = num_tokens if keys else whole_chunks(num_tokens, self.chunk)
-            self._reserve(capacity * self.layout.token_bytes, keep=parent)
-            store = Store(self.layout, capacity)
-            self._bytes += store.num_bytes
-        node = Node(parent, keys, store, store.used, num_tokens)
-        store.write(k, v)
-        if keys:
-            self._children(parent)[keys[0]] = node
-        else:
-            (self._root_tails if parent is None else parent.tails).add(node)
-        self._touch(node)
-        self._changed()
-        self._enqueue(node)
-        return node
-
-    def _make_room(self, store: Store, num_tokens: int, keep: Node) -> None:
-        """Let a store have room for more tokens."""
-        capacity = grown(store.used + num_tokens, store.capacity, self.chunk)
-        if capacity > store.capacity:
-            self._reserve((capacity - store.capacity) * self.layout.token_bytes, keep)
-            self._resize(store, capacity)
-
-    def _resize(self, store: Store, capacity: int) -> None:
-        self._bytes -= store.num_bytes
-        store.resize(capacity)
-        self._bytes += store.num_bytes
-        self._changed()
-
-    def _reserve(self, num_bytes: int, keep: Node | None) -> None:
-        """Evict until so many bytes are free; ``keep`` and the path to it stay."""
-        if self._bytes + num_bytes <= self.budget_bytes:
-            return
-        if num_bytes <= self.budget_bytes:  # else what is there would be dropped for nothing
-            if keep is not None:
-                keep.pins += 1
-            self._evict_down_to(self.budget_bytes - num_bytes)
-            if keep is not None:
-                keep.pins -= 1
-                self._enqueue(keep)
-        if self._bytes + num_bytes > self.budget_bytes:
-            users = sum(1 for node in self._nodes() if node.pins)
-            raise CacheFullError(
-                f"{num_bytes / MIB:.3g} MiB are needed, and {self._bytes / MIB:.3g} of "
-                f"{self.budget_bytes / MIB:.3g} MiB are in use by {users} pinned nodes and open "
-                "sequences: release some, or raise budget_bytes"
-            )
-
-    def _evict_down_to(self, num_bytes: int) -> None:
-        trimmed: set[Store] = set()
-        to_come = 0  # bytes that trimming is going to free
-        while self._bytes - to_come > num_bytes and self._queue:
-            last_used, _, node = heapq.heappop(self._queue)
-            node.queued = False
-            if not node.alive or node.pins or not node.is_leaf:
-                continue  # it is put back when it may be evicted again
-            if last_used != node.last_used:
-                self._enqueue(node)
-                continue
-            store = node.store
-            if store in trimmed:
-                trimmed.remove(store)
-                to_come -= self._spare(store)
-            self._evicted += node.num_tokens
-            self._drop(node)
-            if store.num_views:
-                trimmed.add(store)
-                to_come += self._spare(store)
-        for store in trimmed:
-            self._resize(store, store.used)
-
-    def _spare(self, store: Store) -> int:
-        return (store.capacity - store.used) * self.layout.token_bytes
-
-    def _drop(self, node: Node) -> None:
-        """Take a leaf out of the tree, and its store with it if nothing else is in there."""
-        assert node.is_leaf and not node.pins
-        node.alive = False
-        parent, store = node.parent, node.store
-        if node.keys:
-            del self._children(parent)[node.keys[0]]
-        else:
-            (self._root_tails if parent is None else parent.tails).discard(node)
-        store.num_views -= 1
-        if not store.num_views:
-            self._bytes -= store.num_bytes
-        else:
-            # The nodes of a store follow each other down one path, so what is left is its start.
-            assert node.ends_store
-            store.used = node.start
-        self._changed()
-        if parent is not None:
-            self._settle(parent)
-
-    def _settle(self, node: Node) -> None:
-        """Something above or below has gone: a tail that nobody can reach goes too."""
-        if node.pins or not node.is_leaf:
-            return
-        if node.keys:
-            self._enqueue(node)
-        else:
-            self._drop(node)
-
-    def _pin(self, node: Node) -> None:
-        node.check_alive()
-        node.pins += 1
-        self._touch(node)
-
-    def _unpin(self, node: Node) -> None:
-        assert node.pins > 0
-        node.pins -= 1
-        self._settle(node)
-
-    def _enqueue(self, node: Node) -> None:
-        """Let a node be found by eviction; only one entry a node, so the queue stays small."""
-        if node.keys and node.alive and not node.queued and not node.pins and node.is_leaf:
-            node.queued = True
-            heapq.heappush(self._queue, (node.last_used, node.serial, node))
-
-    def _touch(self, node: Node | None) -> None:
-        self._clock += 1
-        if node is not None:
-            for above in node.ancestry():
-                above.last_used = self._clock
-
-    def _changed(self) -> None:
-        self._state.version += 1
-        self._plans.clear()

@@ -128,10 +128,10 @@ class TreeModel:
                 del self.pins[node]
 
     def evict(self, num_tokens: int) -> None:
-        before = self.tree._bytes
+        before = self.tree._forest.num_bytes
         asked = num_tokens % 64 * LAYOUT.token_bytes
         freed = self.tree.evict(asked)
-        assert freed == before - self.tree._bytes
+        assert freed == before - self.tree._forest.num_bytes
         if freed < asked:
             self._was_full(None)
 
@@ -213,7 +213,7 @@ class TreeModel:
 
 def all_nodes(tree: PrefixTree) -> list[Node]:
     """Every node, found through its parent's tables."""
-    nodes = [*tree._roots.values(), *tree._root_tails]
+    nodes = [*tree._forest.roots.values(), *tree._forest.root_tails]
     for node in nodes:
         for child in [*node.children.values(), *node.tails]:
             assert child.parent is node
