@@ -46,6 +46,7 @@ def test_every_part_counts() -> None:
         {"model": fingerprint(weights.items(), b"other", 1)},
         {"model": fingerprint(weights.items(), b"config", 2)},
         {"parent": b"x" * 16},
+        {"parent": b"y" * 16},
         {"times": b"0 2 4 6"},
         {"video_attention": "chunk_causal"},
     ]
@@ -79,6 +80,10 @@ def test_one_changed_clip(changed: int) -> None:
         pieces = [tensor_bytes(piece) for piece in video.split(4)]
         return chunk_keys(pieces, level="video", layout=LAYOUT, model=MODEL)
 
+    # Chained: none of the later keys is that of the same chunk behind another beginning.
+    assert [a == b for a, b in zip(keys(clips), keys(others), strict=True)] == [
+        place < changed for place in range(5)
+    ]
     tree = PrefixTree(LAYOUT, chunk=4)
     k = torch.randn(1, 1, 18, 4)
     tree.insert(None, keys(clips), k, k)
