@@ -147,6 +147,18 @@ def test_a_node_is_never_dropped_before_what_hangs_below_it() -> None:
     assert tree.stats().num_nodes == 0
 
 
+def test_who_uses_a_sequence_uses_what_it_begins_with() -> None:
+    tree = PrefixTree(LAYOUT, chunk=4)
+    prompt, other = insert(tree, "a"), insert(tree, "b")
+    sequence = tree.join(prompt)
+    tree.append(sequence, *block(1))
+    tree.match(names("b"))
+    tree.plan([sequence])
+    tree.release(sequence)
+    tree.evict(1)
+    assert [prompt.alive, other.alive] == [True, False]
+
+
 def test_half_of_a_run_can_be_dropped() -> None:
     """The store is cut down to what is left, though the rest of it is in use."""
     tree = PrefixTree(LAYOUT, chunk=4)
