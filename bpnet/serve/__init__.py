@@ -1,0 +1,1 @@
+"""The HTTP service: uploaded videos and feature stores, asked over the network."""

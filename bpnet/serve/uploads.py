@@ -1,0 +1,73 @@
+"""Uploads: a stranger's file -> an opened video; the file is gone when this is done."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from bpnet.errors import FeatureError
+from bpnet.inference.localizer import Localizer
+from bpnet.inference.opened import OpenedVideo
+from bpnet_features.video import load_av, probe
+
+# Files that hold their pictures themselves. FFmpeg also reads playlists, which name other files and
+# addresses: an upload could make the service open those.
+CONTAINERS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif"
+MAX_PIXELS = 8192 * 4320  # of a frame, which is decoded before it is made small
+
+
+def open_upload(
+    localizer: Localizer, file: BinaryIO, folder: Path, max_duration_seconds: float
+) -> OpenedVideo:
+    """Open an uploaded video.
+
+    Args:
+        localizer: Extracts its features, and encodes them.
+        file: The upload, at its beginning.
+        folder: Where a copy lies meanwhile, under a name of ours.
+        max_duration_seconds: Longest video that is taken.
+
+    Returns:
+        The opened video.
+
+    Raises:
+        FeatureError: It is no video, too long or too large, or the checkpoint's features cannot be
+            extracted here.
+    """
+    path = folder / f"upload-{secrets.token_hex(8)}"
+    try:
+        with path.open("xb") as copy:
+            shutil.copyfileobj(file, copy, 2**20)
+        _check_header(path)
+        duration = probe(path).duration_seconds
+        if duration > max_duration_seconds:
+            raise FeatureError(
+                f"the video lasts {duration:.0f} s: expected at most {max_duration_seconds:g} s, "
+                "the limit of this service"
+            )
+        return localizer.open_video(path)
+    except FeatureError as err:
+        raise FeatureError(str(err).replace(str(path), "the upload")) from err
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what must not even be decoded."""
+    av = load_av()
+    try:
+        with av.open(str(path), options={"format_whitelist": CONTAINERS}) as container:
+            sizes = [(one.width, one.height) for one in container.streams.video]
+    except av.FFmpegError as err:
+        raise FeatureError(
+            f"the upload cannot be read ({err.strerror}): not a video file, or damaged; expected "
+            f"one of {CONTAINERS.replace(',', ', ')}"
+        ) from err
+    for width, height in sizes:
+        if width * height > MAX_PIXELS:
+            raise FeatureError(
+                f"the upload has frames of {width} x {height} pixels: expected at most "
+                f"{MAX_PIXELS}; make it smaller with ffmpeg"
+            )
