@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--max-queries", type=int, default=256, help="sentences a request (256)")
     limits.add_argument("--max-query-chars", type=int, default=1000, help="of a sentence (1000)")
     limits.add_argument("--max-requests", type=int, default=128, help="requests at once (128)")
-    limits.add_argument("--max-uploads", type=int, default=4, help="uploads at once (4)")
+    limits.add_argument("--max-uploads", type=int, default=4, help="uploads received at once (4)")
     limits.add_argument(
         "--drain-seconds", type=int, default=60, help="for running requests at the end (60)"
     )

@@ -23,7 +23,7 @@ class Limits:
         max_queries: Largest number of sentences of a request.
         max_query_chars: Longest sentence, in characters.
         max_requests: Requests that are worked on, or wait, at once.
-        max_uploads: Uploads among them.
+        max_uploads: Uploads among them that are received, or decoded, at once; others wait.
         body_seconds: Longest silence of a client that has not sent its whole request.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +43,7 @@ class Service:
         self.videos = Videos(localizer, store, limits.max_videos, *self._threads)
         self.batches = Batches(self._threads[0])
         self._holder = tempfile.TemporaryDirectory(prefix="bpnet-serve-")
-        self._running_uploads = 0
+        self._uploading = asyncio.Semaphore(limits.max_uploads)
         self.hidden = {} if store is None else {str(store.path): store.path.name}
 
     def close(self) -> None:
@@ -61,27 +62,20 @@ class Service:
             The video.
 
         Raises:
-            HTTPException: 422 for a form without a file, 503 where there are enough uploads.
+            HTTPException: 422 for a form without a file.
             FeatureError: As `uploads.open_upload`.
         """
-        if self._running_uploads >= self.limits.max_uploads:
-            raise HTTPException(
-                503, f"{self._running_uploads} uploads run already; try again", {"Retry-After": "5"}
+        # Further ones wait with their bodies unread, which then are neither in memory nor on disk.
+        async with self._uploading, request.form(max_files=1, max_fields=8) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise HTTPException(422, "file: expected a video file in this field of a form")
+            return await self.videos.upload(
+                file.file,
+                (file.filename or "")[:MAX_NAME_CHARS],
+                Path(self._holder.name),
+                self.limits.max_duration_seconds,
             )
-        self._running_uploads += 1
-        try:
-            async with request.form(max_files=1, max_fields=8) as form:
-                file = form.get("file")
-                if not isinstance(file, UploadFile):
-                    raise HTTPException(422, "file: expected a video file in this field of a form")
-                return await self.videos.upload(
-                    file.file,
-                    (file.filename or "")[:MAX_NAME_CHARS],
-                    Path(self._holder.name),
-                    self.limits.max_duration_seconds,
-                )
-        finally:
-            self._running_uploads -= 1
 
     def check(self, asked: LocalizeRequest) -> tuple[list[str], float]:
         """What only a running service knows of a request: its limits, and the fitted score.

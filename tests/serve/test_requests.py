@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,7 @@ def test_a_client_that_falls_silent(serving: Serving) -> None:
 
 
 def test_too_many_at_once(serving: Serving) -> None:
-    with serving(max_requests=1, max_uploads=1) as client:
+    with serving(max_requests=1) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
             head = "POST /localize HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n"
             slow.sendall(f"{head}content-type: application/json\r\n\r\n{{".encode())
@@ -220,16 +221,19 @@ def test_too_many_at_once(serving: Serving) -> None:
         assert client.post("/localize", json=GOOD).status_code == 200
 
 
-def test_too_many_uploads(serving: Serving) -> None:
-    with serving(max_uploads=1) as client:
+def test_uploads_wait_for_one_another(serving: Serving) -> None:
+    with serving(max_uploads=1) as client, ThreadPoolExecutor(1) as pool:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
             head = "POST /videos HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 999\r\n"
             slow.sendall(f"{head}content-type: multipart/form-data; boundary=x\r\n\r\n".encode())
             while client.get("/health").json()["running_requests"] == 0:
                 time.sleep(0.01)
-            response = client.post("/videos", files={"file": b"x"})
-            assert "1 uploads run already" in refused(response, 503, "Busy")
+            waiting = pool.submit(client.post, "/videos", files={"file": b"x"})
+            while client.get("/health").json()["running_requests"] == 1:
+                time.sleep(0.01)
             assert client.post("/localize", json=GOOD).status_code == 200
+            assert not waiting.done()
+        refused(waiting.result(), 422, "FeatureError")  # it was no video
 
 
 @pytest.mark.parametrize("change", [{"max_videos": 0}, {"body_seconds": float("nan")}])

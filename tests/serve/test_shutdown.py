@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 import tiny_run
+from service_process import serve_process
 
 from bpnet_features import FeatureStore
 
 QUERIES = [f"the small circle {word}" for word in tiny_run.WORDS]
-
-
-@contextlib.contextmanager
-def process(run_dir: Path, *options: str | Path, **environment: str) -> Iterator[Running]:
-    """``bpnet serve`` on a free port, until its block ends."""
-    command = [sys.executable, "-m", "bpnet.cli.main", "serve", "--checkpoint", run_dir]
-    with subprocess.Popen(
-        [*map(str, command), "--port", "0", "--device", "cpu", *map(str, options)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        try:
-            assert running.stderr is not None
-            line = running.stderr.readline()
-            assert line.startswith("serving on http://127.0.0.1:"), line + running.stderr.read()
-            yield Running(running, line.split()[2].rstrip(","))
-        finally:
-            running.kill()
-
-
-class Running:
-    """A service that runs.
-
-    Args:
-        process: Its process.
-        url: Its address.
-    """
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end; gives exit status and standard error."""
-        error = self.process.communicate(timeout=60)[1]
-        return self.process.returncode, error
 
 
 def test_sigterm_finishes_what_was_accepted(
@@ -64,7 +23,7 @@ def test_sigterm_finishes_what_was_accepted(
 ) -> None:
     """32 clients have asked, most of them wait: each gets its whole answer, then status 0."""
     temporary = {"TMPDIR": str(tmp_path)}
-    with process(run_dir, "--features", store.path, **temporary) as service:
+    with serve_process(run_dir, "--features", store.path, **temporary) as service:
         ready = threading.Barrier(33)
 
         def one(number: int) -> int:
@@ -92,7 +51,7 @@ def test_sigterm_finishes_what_was_accepted(
 @pytest.mark.slow
 def test_sigterm_between_requests(run_dir: Path, store: FeatureStore) -> None:
     """Clients that ask on and on: what is answered is whole, then nobody listens any more."""
-    with process(run_dir, "--features", store.path) as service:
+    with serve_process(run_dir, "--features", store.path) as service:
         answered: list[int] = []
 
         def one(number: int) -> str:
