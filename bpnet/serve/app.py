@@ -80,7 +80,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     @app.get("/videos", summary="The open videos", tags=["videos"])
     async def list_videos() -> VideosResponse:
         return VideosResponse(
-            videos=[_described(video) for video in service.videos.list()],
+            videos=[_described(video) for video in service.videos.newest_first()],
             max_videos=service.limits.max_videos,
         )
 

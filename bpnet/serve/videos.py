@@ -68,8 +68,8 @@ class Videos:
         """Number of open videos."""
         return len(self._open)
 
-    def list(self) -> list[KnownVideo]:
-        """The open videos, the most recently used first."""
+    def newest_first(self) -> list[KnownVideo]:
+        """The open videos, the most recently used ones first."""
         return [*reversed(self._open.values())]
 
     async def get(self, video_id: str) -> KnownVideo:
