@@ -68,7 +68,12 @@ class Batches:
         self._waiting.setdefault(video, []).append(Question(queries, top, min_score, answer))
         if self._work is None:
             self._work = asyncio.create_task(self._answer_all())
-        return await answer
+        try:
+            return await answer
+        finally:
+            del (
+                answer
+            )  # an error in it knows this frame: together they would wait for the collector
 
     async def _answer_all(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,7 +122,7 @@ def answer_together(video: OpenedVideo, questions: Sequence[Question]) -> list[A
         )
     except BPNetError as err:
         if len(questions) == 1:
-            return [err]
+            return [err.with_traceback(None)]  # which would keep the video, and the question
         # Sentences are checked before any is answered, so that little has been lost. Each alone:
         # one that cannot be answered does not fail the others.
         return [outcome for question in questions for outcome in answer_together(video, [question])]

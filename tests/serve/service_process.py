@@ -24,7 +24,7 @@ class Running:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; gives exit status and standard error."""
-        error = self.process.communicate(timeout=60)[1]
+        error = self.process.communicate(timeout=600)[1]
         return self.process.returncode, error
 
 

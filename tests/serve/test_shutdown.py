@@ -22,27 +22,31 @@ def test_sigterm_finishes_what_was_accepted(
     run_dir: Path, store: FeatureStore, tmp_path: Path
 ) -> None:
     """32 clients have asked, most of them wait: each gets its whole answer, then status 0."""
+    options = ["--features", store.path, "--drain-seconds", "600"]  # however busy the machine
     temporary = {"TMPDIR": str(tmp_path)}
-    with serve_process(run_dir, "--features", store.path, **temporary) as service:
+    with serve_process(run_dir, *options, **temporary) as service:
         ready = threading.Barrier(33)
 
         def one(number: int) -> int:
-            asked = {"video_id": f"v{number % 4}", "queries": QUERIES * 64, "top": 12}
-            with httpx.Client(base_url=service.url, timeout=60) as client:
+            asked = {"video_id": f"v{number % 4}", "queries": QUERIES * 32, "top": 12}
+            with httpx.Client(base_url=service.url, timeout=600) as client:
                 client.get("/health")
-                ready.wait(60)
+                ready.wait(600)
                 answer = client.post("/localize", json=asked)
             assert answer.status_code == 200, answer.text
             return len(answer.json()["answers"])
 
-        with ThreadPoolExecutor(32) as pool, httpx.Client(base_url=service.url) as watcher:
+        with (
+            ThreadPoolExecutor(32) as pool,
+            httpx.Client(base_url=service.url, timeout=600) as watcher,
+        ):
             found = [pool.submit(one, number) for number in range(32)]
-            ready.wait(60)
+            ready.wait(600)
             while watcher.get("/health").json()["running_requests"] < 24:
                 assert not all(one.done() for one in found), "too quick to be watched"
             waiting = sum(not one.done() for one in found)
             service.process.send_signal(signal.SIGTERM)
-            assert [one.result() for one in found] == [256] * 32
+            assert [one.result() for one in found] == [128] * 32
         assert waiting >= 24
         assert service.end() == (0, "")
     assert list(tmp_path.iterdir()) == []  # of temporary files
@@ -56,7 +60,7 @@ def test_sigterm_between_requests(run_dir: Path, store: FeatureStore) -> None:
 
         def one(number: int) -> str:
             asked = {"video_id": f"v{number}", "queries": QUERIES}
-            with httpx.Client(base_url=service.url, timeout=60) as client:
+            with httpx.Client(base_url=service.url, timeout=600) as client:
                 while True:
                     try:
                         response = client.post("/localize", json=asked)
