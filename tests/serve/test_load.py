@@ -21,7 +21,7 @@ from bpnet_features.extract import GRID_SPEC
 
 NUM_VIDEOS = 10
 KEPT = 6  # so that videos are closed and opened again all the time
-MAX_GROWTH_MB = 25.0  # of several hundred; it goes up and down by ten
+MAX_GROWTH_MB = 12.0  # of several hundred: what an allocator may keep
 QUERIES = [f"the {colour} circle {word}" for colour in ("red", "blue") for word in tiny_run.WORDS]
 JSON = {"content-type": "application/json"}
 
