@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
             store = open_features(args.features, default_spec=localizer.feature_spec)
             check_spec(localizer.feature_spec, store.spec, str(store.path))
         # Clients could fill the log with sentences that are longer than the model reads.
-        logging.getLogger("bpnet.inference.opened").setLevel(logging.ERROR)
+        logging.getLogger("bpnet.inference").setLevel(logging.ERROR)
         serve(listening, localizer, store, limits, access, args.drain_seconds)
 
 

@@ -54,7 +54,7 @@ def test_closing(three: httpx.Client) -> None:
 
 def test_a_video_that_many_want_is_opened_once(three: httpx.Client, localizer: Localizer) -> None:
     encoded: list[int] = []
-    hook = localizer._model.encoder.video_projection.register_forward_hook(
+    hook = localizer.judge.model.encoder.video_projection.register_forward_hook(
         lambda *_: encoded.append(1)
     )
     try:

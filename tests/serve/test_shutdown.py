@@ -40,6 +40,9 @@ def test_sigterm_finishes_what_was_accepted(
             ThreadPoolExecutor(32) as pool,
             httpx.Client(base_url=service.url, timeout=600) as watcher,
         ):
+            # Longer than the model reads, of which the log is to say nothing.
+            long = {"video_id": "v0", "queries": "spins " * 50}
+            assert watcher.post("/localize", json=long).status_code == 200
             found = [pool.submit(one, number) for number in range(32)]
             ready.wait(600)
             while watcher.get("/health").json()["running_requests"] < 24:
