@@ -6,14 +6,9 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bpnet.errors import AnnotationError, CheckpointError, ConfigError, FeatureError
-
-if TYPE_CHECKING:
-    from bpnet.types import Moment
 
 NOTHING_FOUND = 1  # exit status, as grep's
 
@@ -61,7 +56,9 @@ def main(arguments: list[str]) -> None:
 
         print_answers(queries, answers, video.duration_seconds, Console(highlight=False))
     if args.clips is not None:
-        _cut_clips(Path(args.video), queries, answers, Path(args.clips))
+        from bpnet.report.clips import cut_moments
+
+        cut_moments(Path(args.video), queries, answers, Path(args.clips))
     if args.srt is not None:
         from bpnet.report.srt import subtitles
         from bpnet_features.atomic import write_text_atomically
@@ -165,21 +162,6 @@ def _min_score(asked: str, fitted: float | None) -> float:
         return float(asked)
     except ValueError as err:
         raise ConfigError(f"--min-score {asked!r}: expected a number, or auto") from err
-
-
-def _cut_clips(
-    video: Path, queries: Sequence[str], answers: Sequence[Sequence[Moment]], folder: Path
-) -> None:
-    """A file for each moment: ``NUMBER-RANK-sentence.mp4``."""
-    from bpnet_features.clips import cut_clip
-
-    folder.mkdir(parents=True, exist_ok=True)
-    digits = len(str(len(queries)))
-    for number, (query, moments) in enumerate(zip(queries, answers, strict=True), start=1):
-        words = "-".join("".join(c if c.isalnum() else " " for c in query.lower()).split())
-        for rank, one in enumerate(moments, start=1):
-            name = f"{number:0{digits}d}-{rank}-{words[:60]}.mp4"
-            cut_clip(video, one.start_seconds, one.end_seconds, folder / name)
 
 
 if __name__ == "__main__":

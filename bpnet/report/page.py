@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bpnet.evaluation.metrics import tiou
 from bpnet.report.metrics_table import metrics_table, text
 from bpnet.report.reliability import reliability_card
-from bpnet.report.template import PAGE, STYLE
+from bpnet.report.template import PAGE, PICTURE_STYLE, STYLE
 from bpnet.types import Moment
 from bpnet_features.atomic import write_text_atomically
 
@@ -83,7 +83,7 @@ def write_report(
     if answers:
         parts.append(_LEGEND)
     parts += [_card(answer) for answer in answers]
-    page = PAGE.format(title=text(title), style=STYLE, body="\n".join(parts))
+    page = PAGE.format(title=text(title), style=STYLE + PICTURE_STYLE, body="\n".join(parts))
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(target, page)
@@ -100,16 +100,22 @@ def _card(answer: ReportAnswer) -> str:
         facts.append(f"<b class=iou>IoU {overlap:.2f}</b>")
     line = "".join(f"<span>{fact}</span>" for fact in facts)
     return (
-        f"<article><h2>{text(answer.query)}</h2><p class=facts>{line}</p>{_picture(answer)}"
+        f"<article><h2>{text(answer.query)}</h2><p class=facts>{line}</p>{picture(answer)}"
         "</article>"
     )
 
 
-def _picture(answer: ReportAnswer) -> str:
+def picture(answer: ReportAnswer) -> str:
     """The SVG: lanes below one another over one time axis.
 
     Across, places are percent of the duration; down, they are pixels. So the picture takes any
     width, while its text keeps its size.
+
+    Args:
+        answer: What to draw.
+
+    Returns:
+        The element; its style is `bpnet.report.template.PICTURE_STYLE`.
     """
     drawn: list[str] = []
     top = 0

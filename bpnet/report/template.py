@@ -1,5 +1,16 @@
 """The frame of the report page and its style."""
 
+# Of the pictures alone; the colours come from the page that they stand in.
+PICTURE_STYLE = """
+svg{display:block;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
+text.lane{font-weight:600}text.inside{fill:var(--ink)}
+text.moment{fill:var(--moment)}text.target{fill:var(--target)}
+rect.moment{fill:var(--moment)}rect.target{fill:var(--target)}rect.candidate{fill:var(--candidate)}
+rect.later{opacity:.7}.seam{stroke:var(--card);stroke-width:2}.band{fill:var(--target);opacity:.1}.rule{stroke:var(--line)}
+.curve{fill-opacity:.28;stroke-width:1.5;vector-effect:non-scaling-stroke}
+.start{fill:var(--start);stroke:var(--start)}.end{fill:var(--end);stroke:var(--end)}
+"""
+
 STYLE = """
 :root{color-scheme:light dark;--page:#f6f6f4;--card:#fff;--ink:#1d1f24;--soft:#686d78;
 --line:#dcdde0;--start:#0e8a9c;--end:#d9772b;--candidate:#7a8294;--moment:#3f5bd9;--target:#23935a}
@@ -27,13 +38,6 @@ tbody tr:first-child>td{font-weight:600}
 .legend{margin:1.5rem 0 -.5rem}.facts{margin:0 0 .8rem}
 .legend i{display:inline-block;width:.75rem;height:.75rem;border-radius:3px;margin-right:.35rem}
 b.moment{color:var(--moment)}b.target{color:var(--target)}b.iou{color:var(--ink)}
-svg{display:block;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
-text.lane{font-weight:600}text.inside{fill:var(--ink)}
-text.moment{fill:var(--moment)}text.target{fill:var(--target)}
-rect.moment{fill:var(--moment)}rect.target{fill:var(--target)}rect.candidate{fill:var(--candidate)}
-rect.later{opacity:.7}.seam{stroke:var(--card);stroke-width:2}.band{fill:var(--target);opacity:.1}.rule{stroke:var(--line)}
-.curve{fill-opacity:.28;stroke-width:1.5;vector-effect:non-scaling-stroke}
-.start{fill:var(--start);stroke:var(--start)}.end{fill:var(--end);stroke:var(--end)}
 @media(max-width:40rem){body{padding:1.25rem .6rem 3rem}.scroll,article{padding:.9rem}
 th,td{padding:.3rem .25rem}table{font-size:.85rem}}
 """
