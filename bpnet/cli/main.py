@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a model (Hydra overrides: data=... model=... optim=... trainer=...)",
     "evaluate": "score a checkpoint (checkpoint=... split=test)",
     "localize": "find sentences in a video",
+    "app": "a web page: drop a video, type sentences, play the moments",
     "serve": "answer over HTTP (extra: serve)",
     "features": "inspect, check, convert, extract feature files; render the built-in sample",
     "data": "check, draw and download annotation files",
