@@ -79,7 +79,7 @@ def build_page(desk: Desk, note: str, examples: Mapping[str, Sequence[str]]) -> 
                         )
                         _html(_mark(least))
                 message = _html("", elem_id="bp-message")
-                answers = _html("", elem_id="bp-answers")
+                answers = _html("", elem_id="bp-answers", min_height=90)
 
         # One at a time: the network takes all cores that there are.
         work = {"concurrency_limit": 1, "concurrency_id": "work", "api_visibility": "private"}
@@ -106,9 +106,9 @@ def build_page(desk: Desk, note: str, examples: Mapping[str, Sequence[str]]) -> 
     return page
 
 
-def _html(value: str, elem_id: str | None = None) -> gr.HTML:
-    """HTML of ours, in our own style alone."""
-    return gr.HTML(value, elem_id=elem_id, apply_default_css=False)
+def _html(value: str, elem_id: str | None = None, min_height: int | None = None) -> gr.HTML:
+    """HTML of ours, in our own style alone; its least height is room for the progress of work."""
+    return gr.HTML(value, elem_id=elem_id, min_height=min_height, apply_default_css=False)
 
 
 class _Acts:
