@@ -111,18 +111,17 @@ def _row(rank: int, moment: Moment, duration: float) -> str:
     """A moment: a button as wide as the timeline, with a bar at the moment's place."""
     start, end = moment.start_seconds, moment.end_seconds
     left, right = (100 * min(max(time / duration, 0.0), 1.0) for time in (start, end))
-    facts = f"score {moment.score:.2f}"
+    probable = ""
     if moment.probability is not None:
-        facts += f", right with probability {moment.probability:.2f}"
-    label = f"Play moment {rank}: {clock(start)} to {clock(end)}, {facts}"
+        probable = f", right with probability {moment.probability:.2f}"
     strength = 0.35 + 0.65 * min(max(moment.score, 0.0), 1.0)
     return (
         f'<li><button type="button" class="bp-moment" data-start="{start:.3f}" '
-        f'data-end="{end:.3f}" aria-label="{label}" title="{label}">'
-        f'<span class="bp-times">{clock(start)}&thinsp;\N{EN DASH}&thinsp;{clock(end)}</span>'
-        f'<span class="bp-score">score {moment.score:.2f}</span>'
-        f'<span class="bp-track bp-now"><i style="left:{left:.3f}%;width:{right - left:.3f}%;'
-        f'opacity:{strength:.2f}"></i></span></button></li>'
+        f'data-end="{end:.3f}"><span class="bp-heard">Play moment {rank}: </span>'
+        f'<span class="bp-times">{clock(start)}&thinsp;\N{EN DASH}&thinsp;{clock(end)}</span> '
+        f'<span class="bp-score">score {moment.score:.2f}<span class="bp-heard">{probable}</span>'
+        f'</span><span class="bp-track bp-now"><i style="left:{left:.3f}%;'
+        f'width:{right - left:.3f}%;opacity:{strength:.2f}"></i></span></button></li>'
     )
 
 

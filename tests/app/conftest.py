@@ -35,7 +35,7 @@ def video(sample: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_dir(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run on it: too short to learn, long enough to have a calibration."""
+    """Folder of a run on it, too short to learn; nothing may write into it."""
     from bpnet.training.run import train
 
     folder = tmp_path_factory.mktemp("run")

@@ -16,13 +16,13 @@ def test_a_button_for_each_moment(visit: Visit) -> None:
     page = answers_html(visit)
     shown = [one for moments in visit.answers.moments() for one in moments]
     buttons = re.findall(
-        r'<button type="button" class="bp-moment" data-start="([\d.]+)" data-end="([\d.]+)" '
-        r'aria-label="Play moment (\d): [\d:.]+ to [\d:.]+, score ([\d.]+)',
+        r'<button type="button" class="bp-moment" data-start="([\d.]+)" data-end="([\d.]+)">'
+        r'<span class="bp-heard">Play moment \d: </span>.*?score ([\d.]+)',
         page,
     )
-    assert [float(start) for start, *_ in buttons] == [round(m.start_seconds, 3) for m in shown]
-    assert [float(end) for _, end, *_ in buttons] == [round(m.end_seconds, 3) for m in shown]
-    assert [score for *_, score in buttons] == [f"{m.score:.2f}" for m in shown]
+    assert [float(start) for start, _, _ in buttons] == [round(m.start_seconds, 3) for m in shown]
+    assert [float(end) for _, end, _ in buttons] == [round(m.end_seconds, 3) for m in shown]
+    assert [score for _, _, score in buttons] == [f"{m.score:.2f}" for m in shown]
     places = re.findall(r'<i style="left:([\d.]+)%;width:([\d.]+)%', page)
     duration = visit.opened.duration_seconds
     for (left, width), moment in zip(places, shown, strict=True):
@@ -31,6 +31,16 @@ def test_a_button_for_each_moment(visit: Visit) -> None:
         assert abs(float(width) / 100 * duration - length) < 0.01
     assert re.findall("<h2 id=[^>]*>([^<]*)</h2>", page) == QUERIES
     assert page.count('<svg role="img"') == len(QUERIES)  # the report's picture of each
+
+
+def test_probabilities_are_heard(visit: Visit) -> None:
+    assert visit.answers is not None
+    assert "probability" not in answers_html(visit).split("<details>")[0]  # not calibrated
+    first, *others = visit.answers.predictions
+    moment = dataclasses.replace(first.moments[0], probability=0.25)
+    first = dataclasses.replace(first, moments=(moment,))
+    visit.answers = dataclasses.replace(visit.answers, predictions=[first, *others])
+    assert ", right with probability 0.25<" in answers_html(visit)
 
 
 def test_not_in_this_video(visit: Visit) -> None:

@@ -77,4 +77,5 @@
     mark.style.setProperty("--bp-at", `${left}px`);
   };
   new ResizeObserver(placeMark).observe(document.documentElement);
+  new MutationObserver(placeMark).observe(document.documentElement, { childList: true, subtree: true });
 })();
