@@ -103,6 +103,9 @@ def build_page(desk: Desk, note: str, examples: Mapping[str, Sequence[str]]) -> 
             slider.change(acts.adjust, [top, score], told, **light)
         page.unload(acts.leave)
     page.queue(max_size=desk.limits.waiting)
+    # Only of a page that was launched, and not of one that is part of another application, gradio
+    # makes sure that the files which a request names were sent to it.
+    page.has_launched = True
     return page
 
 

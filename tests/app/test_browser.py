@@ -210,3 +210,20 @@ def test_what_is_not_there(address: str, browser: Any) -> None:
     for path in ("visits/guessed/video", "visits/guessed/moments.json", "docs", "redoc"):
         assert context.request.get(f"{address}/{path}").status == 404, path
     context.close()
+
+
+def test_files_of_the_machine_cannot_be_named(address: str, browser: Any, sample: Path) -> None:
+    """Only what was sent can be opened, whatever a program that talks to the page claims."""
+    context = browser.new_context()
+    config = context.request.get(f"{address}/config").json()
+    (act,) = (one["id"] for one in config["dependencies"] if one["targets"][0][1] == "upload")
+    file = {"path": str(sample / "videos" / "sample_0003.mp4")}
+    asked = {"data": [{**file, "meta": {"_type": "gradio.FileData"}}], "fn_index": act}
+    context.request.post(
+        f"{address}/gradio_api/queue/join", data={**asked, "session_hash": "forged"}
+    )
+    told = context.request.get(f"{address}/gradio_api/queue/data?session_hash=forged").text()
+    assert "process_completed" in told and '"success":false' in told
+    assert "bp-player" not in told
+    assert Path(file["path"]).is_file()
+    context.close()
