@@ -54,7 +54,10 @@ def serve(
     """
     import uvicorn
 
-    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="bpnet-") as folder:
+    with (
+        _listening(host, port) as listener,
+        tempfile.TemporaryDirectory(prefix="bpnet-app-") as folder,
+    ):
         # Otherwise SIGTERM would end the process before the folder is removed.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
