@@ -22,7 +22,7 @@ from bpnet.serve.limits import Limits
 from bpnet.serve.server import listen, make_server
 from bpnet.serve.service import Service
 from bpnet_features import FeatureSource, FeatureStore, FeatureWriter
-from bpnet_features.extract import GRID_SPEC
+from bpnet_features.backbones.grid import GRID_SPEC
 
 Serving = Callable[..., "contextlib.AbstractContextManager[httpx.Client]"]
 

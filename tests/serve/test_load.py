@@ -17,7 +17,7 @@ from service_process import serve_process
 
 from bpnet import Localizer
 from bpnet_features import FeatureWriter
-from bpnet_features.extract import GRID_SPEC
+from bpnet_features.backbones.grid import GRID_SPEC
 
 NUM_VIDEOS = 10
 KEPT = 6  # so that videos are closed and opened again all the time
