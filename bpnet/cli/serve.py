@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     from bpnet_features import open_features
 
     with listen(args.host, args.port) as listening:
-        localizer = Localizer.from_pretrained(args.checkpoint, args.device)
+        localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
         store = None
         if args.features is not None:
             store = open_features(args.features, default_spec=localizer.feature_spec)
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="also answer to this name, as behind a proxy; may be repeated",
     )
+    parser.add_argument("--weights", help="weights of the extractor, to open uploads")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-videos", type=int, default=32, help="videos kept open (32)")
