@@ -28,7 +28,7 @@ class DepthwiseConv(nn.Conv1d):
         image = x.transpose(1, 2)[:, :, None]  # (B, D, 1, N)
         y = F.conv2d(
             image,
-            self.weight[:, :, None],
+            self.weight.view(self.out_channels, 1, 1, -1),
             padding=(0, reach),
             dilation=(1, self.dilation[0]),
             groups=self.groups,
