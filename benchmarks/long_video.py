@@ -2,10 +2,10 @@
 
     python benchmarks/long_video.py RUN [--split test] [--hours 3] [--queries 1000] [--json FILE]
 
-RUN is a trained checkpoint; its own data are read. Videos of the split are laid end to end to one
-of so many hours, and every sentence about one of them is asked of it. A hit is an IoU of 0.5 or
-more with the true moment, among the best 1, 5 and 10; moments that an edge of a window cuts are
-counted apart, too.
+RUN is a trained checkpoint; its own data are read. Videos of the split are laid end to end, and
+what is missing to so many hours is filled with their clips in random order. Sentences about the
+videos, drawn at random, are asked of all of it. A hit is an IoU of 0.5 or more with the true
+moment, among the best 1, 5 and 10; moments that an edge of a window cuts are counted apart, too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     clips, grid, begins = joined(build_store(data), every, args.hours * 3600)
     rng = random.Random(0)
     asked = [one for one in every if one.video_id in begins]
-    asked = rng.sample(asked, min(args.queries, len(asked)))
+    asked = rng.choices(asked, k=args.queries)
     localizer = Localizer.from_pretrained(args.checkpoint)
     before = peak()
     begun = time.perf_counter()
@@ -97,11 +97,15 @@ def joined(
     begins: dict[str, float] = {}
     parts, edges = [], [np.zeros(1)]
     now = 0.0
-    for video_id, duration in {one.video_id: one.duration_seconds for one in every}.items():
+    rng = np.random.default_rng(0)
+    durations = {one.video_id: one.duration_seconds for one in every}
+    for video_id in itertools.cycle(durations):
         if now >= seconds:
             break
-        clips, grid = store.read(video_id, duration)
-        begins[video_id] = now
+        clips, grid = store.read(video_id, durations[video_id])
+        if video_id in begins:
+            clips = rng.permutation(clips)
+        begins.setdefault(video_id, now)
         parts.append(clips)
         edges.append(now + grid.edges_seconds[1:])
         now = float(edges[-1][-1])

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from machine import gemm_rate
 from made_up import CHARADES, MadeUp, train_config
-from throughput import MODELS, TRAINING_BATCH, WHICH
+from throughput import MODELS, SHARED_BATCH, WHICH
 from work import count_flops
 
 from bpnet.data.collate import collate
@@ -74,13 +74,13 @@ def compare(overrides: tuple[str, ...], rounds: int, ranks: Ranks) -> dict[str, 
 def trainer(data: MadeUp, overrides: tuple[str, ...], ranks: Ranks) -> Callable[[int], list[float]]:
     """What trains for an epoch, and gives the losses of its steps."""
     config = train_config(
-        data.shape, f"trainer.batch_size={TRAINING_BATCH}", *overrides, "model.dropout=0"
+        data.shape, f"trainer.batch_size={SHARED_BATCH}", *overrides, "model.dropout=0"
     )
     model = data.model(config)
     optimizer = build_optimizer(model, config.optim)
     step = TrainStep(model, config, optimizer, torch.device("cpu"), ranks)
     sharing = config.trainer.queries_per_video
-    order = EpochBatches(data.video_ids, TRAINING_BATCH, config.seed, sharing)
+    order = EpochBatches(data.video_ids, SHARED_BATCH, config.seed, sharing)
     sharded = ShardedBatches(order, ranks) if ranks.size > 1 else None
 
     def epoch(number: int) -> list[float]:

@@ -58,6 +58,7 @@ MODELS = {
 }
 STAGE_ONE = {"bpnet_paper, stage one": ("model=bpnet_paper", "model.stage_two=false")}
 TRAINING_BATCH, ANSWERING_BATCH = 16, 32
+SHARED_BATCH = 64  # of two processes: halves of a small batch leave each little to do at once
 NUM_STEPS = 10_000  # of the schedule, so that the rate stays above 0
 WHICH = ("alone", "together")
 PROCESSES = Path(__file__).with_name("processes.py")
@@ -243,9 +244,7 @@ def processes(rounds: int) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout)
-    print(
-        f"\ntraining, {CHARADES.name}, batch {TRAINING_BATCH}, two processes (gloo) of one thread"
-    )
+    print(f"\ntraining, {CHARADES.name}, batch {SHARED_BATCH}, two processes (gloo) of one thread")
     print(f"{'median (min to max)':<24}{'alone pairs/s':>24}{'together':>24}{'ratio':>20}", end="")
     print(f"{'of GEMM':>9}{'loss after an epoch':>21}{'together':>11}{'largest difference':>20}")
     for name, row in found.items():
