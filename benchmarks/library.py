@@ -26,26 +26,13 @@ from bpnet.build import build_store
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig
 from bpnet.data.annotations import read_annotations
+from bpnet.inference.collection import StoredVideos
 from bpnet.inference.library import open_library
 from bpnet.settings import from_dict
 from bpnet.types import Annotation, FoundMoment
-from bpnet_features.source import FeatureSource
 
 WINDOWS = (8, 32, 128, None)
 BEST = (1, 5, 10)
-
-
-class Some:
-    """Some videos of a store, with the durations that the annotations state."""
-
-    def __init__(self, store: FeatureSource, durations: dict[str, float]) -> None:
-        self.store, self.durations, self.path = store, durations, store.path
-
-    def video_ids(self) -> list[str]:
-        return list(self.durations)
-
-    def read(self, video_id: str) -> Any:
-        return self.store.read(video_id, self.durations[video_id])
 
 
 def main() -> None:
@@ -66,10 +53,10 @@ def main() -> None:
     localizer = Localizer.from_pretrained(args.checkpoint)
     results: dict[str, Any] = {"machine": machine(), "videos": len(durations), "rows": []}
     with tempfile.TemporaryDirectory() as cache:
-        source: Any = Some(build_store(data), durations)
+        videos = StoredVideos(build_store(data), durations)
         for name in ("first", "again"):
             begun = time.perf_counter()
-            library = open_library(localizer, source, Path(cache))
+            library = open_library(localizer, videos, Path(cache))
             results[f"open_{name}_seconds"] = time.perf_counter() - begun
         print(f"{len(durations)} videos, {len(asked)} sentences, {torch.get_num_threads()} threads")
         for name in ("first", "again"):

@@ -7,8 +7,8 @@ import importlib.util
 import logging
 from pathlib import Path
 
-from bpnet.cli.extract import VIDEO_SUFFIXES
 from bpnet.errors import CheckpointError, ConfigError
+from bpnet_features.video import VIDEO_SUFFIXES
 
 EXTRA = ("gradio", "av", "PIL")
 

@@ -11,11 +11,7 @@ from pathlib import Path
 
 from bpnet.errors import FeatureError
 from bpnet_features.backbones.choose import NAMES
-
-# What counts as a video in a folder; a file that is named itself is always taken for one.
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
-)
+from bpnet_features.video import VIDEO_SUFFIXES
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -35,13 +35,13 @@ def ask_library(
     if given:
         raise ConfigError(f"{given[0]} with --library: expected one video; it is for one alone")
 
+    from bpnet.inference.collection import open_collection
     from bpnet.inference.library import open_library
     from bpnet.inference.localizer import Localizer
-    from bpnet_features import open_features
 
-    localizer = Localizer.from_pretrained(args.checkpoint, args.device)
+    localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
     least = min_score(localizer.least_score)
-    source = open_features(args.library, default_spec=localizer.feature_spec)
+    videos = open_collection(localizer, Path(args.library))
     cache = Path(args.cache) if args.cache else default_cache()
     hidden = None if sys.stderr.isatty() else True
     with tqdm(desc="videos", unit="video", disable=hidden, leave=False) as bar:
@@ -50,7 +50,7 @@ def ask_library(
             bar.total = total
             bar.update(count - bar.n)
 
-        library = open_library(localizer, source, cache, progress)
+        library = open_library(localizer, videos, cache, progress)
     answers = library.localize(queries, args.top, least)
     if args.json:
         print(json.dumps([[one.to_dict() for one in found] for found in answers]))

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="weights of the extractor, for a video file")
     parser.add_argument("--duration", type=float, help="seconds, for features that do not say")
     parser.add_argument(
-        "--library", metavar="FEATURES", help="ask all videos of these features, not one"
+        "--library", metavar="PATH", help="ask all videos of these features, or of this folder"
     )
     parser.add_argument(
         "--cache", metavar="DIR", help="keeps what is computed of a library (the user's cache)"

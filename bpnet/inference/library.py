@@ -10,7 +10,6 @@ query name the windows that the model then judges, so a further video costs next
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import math
 from collections.abc import Container, Sequence
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from bpnet.errors import BPNetError, ConfigError
 from bpnet.evaluation.predictions import Prediction
+from bpnet.inference.collection import Collection
 from bpnet.inference.encoded import EncodedVideo, from_tensors, to_tensors
 from bpnet.inference.judge import EncodedQueries, Query
 from bpnet.inference.localizer import Localizer
@@ -35,7 +35,7 @@ from bpnet.models.encoder import Encoded
 from bpnet.models.fusion import span_weights
 from bpnet.models.losses import TEMPERATURE
 from bpnet.types import FoundMoment
-from bpnet_features import ClipGrid, FeatureSource
+from bpnet_features import ClipGrid
 from bpnet_features.atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -215,22 +215,22 @@ def _alone(window: Window, place: int, places: Container[int]) -> Window:
 
 def open_library(
     localizer: Localizer,
-    source: FeatureSource,
+    videos: Collection,
     cache: Path,
     progress: Progress | None = None,
 ) -> Library:
-    """Encode the videos of a feature store that are not in the cache yet, and index them all.
+    """Encode the videos that are not in the cache yet, and index them all.
 
     Args:
         localizer: The model.
-        source: Features of the videos.
+        videos: The videos, such as `bpnet.inference.collection.open_collection` finds at a path.
         cache: Folder that keeps what is computed; made where it is missing. Another checkpoint has
             a folder of its own in it.
         progress: Told how many videos are ready, and of how many. What it raises ends the work;
             what was encoded stays.
 
     Returns:
-        The library. A video whose features are damaged is left out, with a warning that says why.
+        The library. A video that cannot be read is left out, with a warning that says why.
 
     Raises:
         ConfigError: The model has no similarity keys, or the index's library is not installed.
@@ -247,10 +247,10 @@ def open_library(
     files: dict[str, Path] = {}
     vectors: list[npt.NDArray[np.float32]] = []
     owners: list[tuple[int, int]] = []
-    ids = source.video_ids()
+    ids = videos.video_ids()
     for count, video_id in enumerate(ids, start=1):
         try:
-            file, video = _cached(localizer, source, video_id, folder)
+            file, video = _cached(localizer, videos, video_id, folder)
         except BPNetError as err:
             log.warning("video %r is left out: %s", video_id, err)
         else:
@@ -261,7 +261,7 @@ def open_library(
         if progress is not None:
             progress(count, len(ids))
     if not files:
-        raise BPNetError(f"library {source.path}: none of {len(ids)} videos can be read")
+        raise BPNetError(f"library {videos.path}: none of {len(ids)} videos can be read")
     return Library(localizer, files, np.concatenate(vectors), np.array(owners, dtype=np.int64))
 
 
@@ -290,20 +290,16 @@ def piece_vectors(video: EncodedVideo) -> list[npt.NDArray[np.float32]]:
 
 
 def _cached(
-    localizer: Localizer, source: FeatureSource, video_id: str, folder: Path
+    localizer: Localizer, videos: Collection, video_id: str, folder: Path
 ) -> tuple[Path, EncodedVideo]:
     """A video from the cache, or encoded and put there."""
-    clips, grid = source.read(video_id)
-    digest = hashlib.sha256(np.ascontiguousarray(clips).tobytes())
-    digest.update(grid.edges_seconds.tobytes() + np.float64(grid.duration_seconds).tobytes())
-    file = folder / f"{digest.hexdigest()[:32]}.safetensors"
-    device = localizer.judge.device
+    file = folder / f"{videos.content(video_id)[:32]}.safetensors"
     if file.is_file():
         try:
-            return file, from_tensors(load_file(file), device)
+            return file, from_tensors(load_file(file), localizer.judge.device)
         except (SafetensorError, OSError, KeyError) as err:
             log.warning("%s is damaged (%s): the video is encoded again", file, err)
-    video = localizer.encode(clips, grid, f"video {video_id!r}")
+    video = localizer.encode(*videos.read(video_id), f"video {video_id!r}")
     write_atomically(file, lambda part: save_file(to_tensors(video), part))
     return file, video
 

@@ -205,6 +205,20 @@ class Localizer:
     def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
         if not isinstance(source, (str, os.PathLike)):
             raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
+        return self._open(*self.extract(source), str(source))
+
+    def extract(self, video: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float32], ClipGrid]:
+        """Features of a video file, made as those that the checkpoint was trained on.
+
+        Args:
+            video: The file.
+
+        Returns:
+            Features (T, C), and where they lie in time.
+
+        Raises:
+            FeatureError: The file cannot be read, or the extractor or its weights are not there.
+        """
         from bpnet_features.backbones.choose import load_for_spec
         from bpnet_features.extract import extract_video
 
@@ -213,10 +227,10 @@ class Localizer:
                 self._backbone = load_for_spec(
                     self.feature_spec, self._backbone_weights, self._device
                 )
-            found = extract_video(Path(source), self._backbone)
+            found = extract_video(Path(video), self._backbone)
         stride = self._backbone.spec.stride_seconds
         grid = ClipGrid.uniform(len(found.clips), found.duration_seconds, stride)
-        return self._open(found.clips, grid, str(source))
+        return found.clips, grid
 
     def _open(self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str) -> OpenedVideo:
         return OpenedVideo(self.judge, self.encode(clips, grid, what))

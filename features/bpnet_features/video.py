@@ -16,6 +16,11 @@ from bpnet_features.errors import FeatureError
 
 Image = npt.NDArray[np.uint8]
 
+# What counts as a video in a folder; a file that is named itself is always taken for one.
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+)
+
 # A file whose picture ends this much before its header says has lost its end.
 MISSING_SECONDS = 2.0
 MISSING_FRACTION = 0.1

@@ -14,6 +14,7 @@ import pytest
 
 from bpnet import Localizer
 from bpnet.checkpoint import BEST, Checkpoint
+from bpnet.inference.collection import StoredVideos
 from bpnet.inference.library import open_library
 from bpnet_features import FeatureStore
 
@@ -235,7 +236,7 @@ def test_a_library(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> 
     status, out, err = bpnet("localize", *QUERIES, *line, "--json", "--top", "4")
     assert (status, err) == (0, "")
     localizer = Localizer.from_pretrained(run_dir)
-    library = open_library(localizer, FeatureStore(features), tmp_path / "kept")
+    library = open_library(localizer, StoredVideos(FeatureStore(features)), tmp_path / "kept")
     expected = library.localize(QUERIES, top=4)
     assert json.loads(out) == [[one.to_dict() for one in found] for found in expected]
     status, out, err = bpnet("localize", QUERIES[0], *line, "--top", "4")

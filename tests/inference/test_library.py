@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -11,10 +12,17 @@ import tiny_run
 import torch
 
 from bpnet import Localizer
-from bpnet.errors import BPNetError, ConfigError
+from bpnet.checkpoint import Checkpoint
+from bpnet.data.vocabulary import Vocabulary
+from bpnet.errors import BPNetError, CheckpointError, ConfigError
+from bpnet.inference.collection import StoredVideos, open_collection
 from bpnet.inference.library import Library, open_library, piece_vectors
+from bpnet.model_config import ModelConfig
+from bpnet.models.build import Sizes, build_model
+from bpnet.settings import from_dict
 from bpnet.types import FoundMoment
 from bpnet_features import FeatureStore, FeatureWriter
+from bpnet_features.backbones.grid import GRID_SPEC
 
 pytest.importorskip("faiss", reason="needs pip install 'bpnet-nlvl[library]'")
 
@@ -23,7 +31,7 @@ QUERIES = [f"the small circle {word}" for word in tiny_run.WORDS]
 
 @pytest.fixture
 def library(localizer: Localizer, store: FeatureStore, tmp_path: Path) -> Library:
-    return open_library(localizer, store, tmp_path / "cache")
+    return open_library(localizer, StoredVideos(store), tmp_path / "cache")
 
 
 def rows(answer: list[FoundMoment]) -> list[tuple[str, float, float, float]]:
@@ -91,7 +99,7 @@ def test_a_window_may_be_wanted_without_its_neighbour(localizer: Localizer, tmp_
             clips = rng.normal(scale=0.1, size=(150, 8)).astype(np.float32)
             writer.add(name, clips, duration_seconds=75.0)
     store = FeatureStore(tmp_path / "long.h5")
-    library = open_library(localizer, store, tmp_path / "cache")
+    library = open_library(localizer, StoredVideos(store), tmp_path / "cache")
     found = library.localize(QUERIES[:1], top=1000, windows=3)[0]
     assert found
     everything = library.localize(QUERIES[:1], top=1000, windows=None)[0]
@@ -105,17 +113,19 @@ def test_what_is_encoded_stays(
     localizer: Localizer, store: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[tuple[int, int]] = []
-    first = open_library(localizer, store, tmp_path, lambda *step: told.append(step))
+    first = open_library(localizer, StoredVideos(store), tmp_path, lambda *step: told.append(step))
     assert told == [(count, 12) for count in range(1, 13)]
     expected = first.localize(QUERIES, top=7)
     files = sorted((tmp_path / localizer.digest[:16]).iterdir())
     assert len(files) == 12
     times = [file.stat().st_mtime_ns for file in files]
-    assert open_library(localizer, store, tmp_path).localize(QUERIES, top=7) == expected
+    assert (
+        open_library(localizer, StoredVideos(store), tmp_path).localize(QUERIES, top=7) == expected
+    )
     assert [file.stat().st_mtime_ns for file in files] == times
     files[3].write_bytes(files[3].read_bytes()[:100])
     with caplog.at_level(logging.WARNING):
-        again = open_library(localizer, store, tmp_path)
+        again = open_library(localizer, StoredVideos(store), tmp_path)
     assert "is damaged" in caplog.text
     assert again.localize(QUERIES, top=7) == expected
 
@@ -129,7 +139,9 @@ def test_a_changed_video_is_encoded_again(
                 clips, grid = store.read(name)
                 changed = clips * (scale if name == "v1" else 1.0)
                 writer.add(name, changed, duration_seconds=grid.duration_seconds)
-        open_library(localizer, FeatureStore(tmp_path / f"{number}.h5"), tmp_path / "cache")
+        open_library(
+            localizer, StoredVideos(FeatureStore(tmp_path / f"{number}.h5")), tmp_path / "cache"
+        )
     assert len(list((tmp_path / "cache" / localizer.digest[:16]).iterdir())) == 3
 
 
@@ -145,7 +157,9 @@ def test_a_damaged_video_is_left_out(
     content[place : place + 4] = np.float32(np.nan).tobytes()
     (tmp_path / "a.h5").write_bytes(bytes(content))
     with caplog.at_level(logging.WARNING):
-        library = open_library(localizer, FeatureStore(tmp_path / "a.h5"), tmp_path / "cache")
+        library = open_library(
+            localizer, StoredVideos(FeatureStore(tmp_path / "a.h5")), tmp_path / "cache"
+        )
     assert len(library.video_ids) == 1
     assert "is left out" in caplog.text and "NaN" in caplog.text
 
@@ -171,3 +185,51 @@ def test_an_empty_library(localizer: Localizer, tmp_path: Path) -> None:
 
     with pytest.raises(BPNetError, match="none of 0 videos can be read"):
         open_library(localizer, Empty(), tmp_path / "cache")  # type: ignore[arg-type]
+
+
+def test_a_path_is_a_store_or_a_folder_of_videos(
+    localizer: Localizer, store: FeatureStore, tmp_path: Path
+) -> None:
+    assert open_collection(localizer, store.path).video_ids() == store.video_ids()
+    other = dataclasses.replace(tiny_run.SPEC, backbone="another")
+    with FeatureWriter(tmp_path / "other.h5", other) as writer:
+        writer.add("v0", np.zeros((4, 8), np.float32), duration_seconds=2.0)
+    with pytest.raises(CheckpointError, match="backbone: 'tiny' != 'another'"):
+        open_collection(localizer, tmp_path / "other.h5")
+
+
+def test_video_files_are_extracted_once(run_dir: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no video")
+    (folder / "broken.mp4").write_text("no video either")
+    for name, grey in (("a.mp4", 40), ("b.mkv", 200)):
+        with av.open(str(folder / name), "w") as out:
+            stream = out.add_stream("libx264", rate=8)
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+            for _ in range(16):
+                image = np.full((32, 32, 3), grey, np.uint8)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            out.mux(stream.encode(None))
+    # A network that reads the features of video files; it has learned nothing, and need not.
+    trained = Checkpoint.load(run_dir)
+    sizes = Sizes(**{**trained.sizes, "feature_dim": GRID_SPEC.feature_dim})
+    model = build_model(from_dict(ModelConfig, trained.model, "model"), sizes).eval()
+    vocabulary = Vocabulary.from_dict(trained.vocabulary)
+    localizer = Localizer(model, vocabulary, GRID_SPEC, max_clips=16)
+    videos = open_collection(localizer, folder)
+    assert videos.video_ids() == ["a.mp4", "b.mkv", "broken.mp4"]
+    library = open_library(localizer, videos, tmp_path / "kept")
+    assert library.video_ids == ["a.mp4", "b.mkv"]
+    expected = library.localize(QUERIES[:1], top=50)
+    alone = localizer.open_video(folder / "b.mkv").localize(QUERIES[0], top=50)
+    found = [one.moment for one in expected[0] if one.video_id == "b.mkv"]
+    numbers = [[(m.start_seconds, m.end_seconds, m.score) for m in ms] for ms in (found, alone)]
+    np.testing.assert_allclose(*numbers, atol=1e-5)
+    read: list[Path] = []
+    extract = localizer.extract
+    localizer.extract = lambda video: read.append(video) or extract(video)  # type: ignore[method-assign,func-returns-value]
+    again = open_library(localizer, open_collection(localizer, folder), tmp_path / "kept")
+    assert read == [folder / "broken.mp4"]  # which is tried again; the others are not decoded
+    assert again.localize(QUERIES[:1], top=50) == expected
