@@ -91,7 +91,10 @@ def weighted_sum(losses: dict[str, Tensor], config: ModelConfig) -> Tensor:
 
 
 def loss_counts(
-    output: BPNetOutput, batch: Batch, strangers: BPNetOutput | None = None
+    output: BPNetOutput,
+    batch: Batch,
+    strangers: BPNetOutput | None = None,
+    copies: BPNetOutput | None = None,
 ) -> dict[str, Tensor]:
     """Over how many things each loss is a mean: what the means of parts of a batch are joined by.
 
@@ -99,6 +102,7 @@ def loss_counts(
         output: What the model gave.
         batch: The pairs, with targets.
         strangers: What it gave to sentences of other videos.
+        copies: What it gave to the same pairs with other units dropped.
 
     Returns:
         Counts by name, for every loss of `bpnet_losses` but ``contrast``, which compares all pairs
@@ -108,7 +112,7 @@ def loss_counts(
     assert batch.target_spans is not None
     evidence, proposals = output.stage_one.evidence, output.stage_one.proposals
     pairs = torch.tensor(len(batch.target_spans), device=batch.target_spans.device)
-    counts = {"consistency": pairs}
+    counts = {} if copies is None else {"consistency": pairs}
     match evidence:
         case PointPredictions():
             pairs = assign(evidence, batch.target_spans).sum()

@@ -56,7 +56,7 @@ def shared_losses(
     losses = bpnet_losses(output, batch, config, strangers, copies)
     del losses["total"]
     assert losses.keys() <= {*COUNTED, "contrast"}, "a loss without a rule to join it by"
-    found = loss_counts(output, batch, strangers) if shard.samples else {}
+    found = loss_counts(output, batch, strangers, copies) if shard.samples else {}
     here = torch.stack(
         [found.get(name, torch.zeros((), device=batch.video.device)).double() for name in COUNTED]
     )
