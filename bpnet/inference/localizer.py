@@ -46,7 +46,6 @@ class Localizer:
             and has more clips than the model positions, is read in windows of this length.
         backbone_weights: Weights of the extractor that made its features; needed only to open video
             files, and only for extractors that do not bring them along.
-        device: Where features of video files are extracted.
 
     Attributes:
         judge: The model, with what its input and output mean.
@@ -62,7 +61,6 @@ class Localizer:
         calibration: Calibration | None = None,
         window_seconds: float = math.inf,
         backbone_weights: str | os.PathLike[str] | None = None,
-        device: str = "cpu",
     ) -> None:
         self.judge = Judge(model, vocabulary, query_spec, calibration)
         self.feature_spec = feature_spec
@@ -70,7 +68,6 @@ class Localizer:
         self.query_spec = query_spec
         self.window_seconds = window_seconds
         self._backbone_weights = None if backbone_weights is None else os.fspath(backbone_weights)
-        self._device = device
         self._backbone: Backbone | None = None
         self._extracting = threading.Lock()
 
@@ -108,7 +105,6 @@ class Localizer:
             Calibration.from_dict(checkpoint.calibration),
             float(checkpoint.training.get("longest_seconds", math.inf)),
             backbone_weights,
-            str(chosen),
         )
 
     @functools.cached_property
@@ -225,7 +221,7 @@ class Localizer:
         with self._extracting:  # one network, one video at a time
             if self._backbone is None:
                 self._backbone = load_for_spec(
-                    self.feature_spec, self._backbone_weights, self._device
+                    self.feature_spec, self._backbone_weights, str(self.judge.device)
                 )
             found = extract_video(Path(video), self._backbone)
         stride = self._backbone.spec.stride_seconds
