@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from bpnet.errors import CheckpointError, ConfigError
-from bpnet_features.video import VIDEO_SUFFIXES
+from bpnet_features.video import video_files
 
 EXTRA = ("gradio", "av", "PIL")
 
@@ -87,11 +87,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _videos(folder: Path) -> dict[str, Path]:
     """The video files of a folder, by name."""
-    files = {
-        file.name: file
-        for file in sorted(folder.iterdir())
-        if file.is_file() and file.suffix.lower() in VIDEO_SUFFIXES
-    }
+    files = {file.name: file for file in video_files(folder)}
     if not files:
         raise ConfigError(f"--videos {str(folder)!r}: no video files in it")
     return files

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bpnet.errors import FeatureError
 from bpnet_features.backbones.choose import NAMES
-from bpnet_features.video import VIDEO_SUFFIXES
+from bpnet_features.video import video_files as videos_in
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -91,8 +91,8 @@ def video_files(paths: Sequence[str], list_file: str | None = None) -> list[Path
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if file.is_file())
-        videos = [file for file in inside if file.suffix.lower() in VIDEO_SUFFIXES]
+        inside = [file for file in path.iterdir() if file.is_file()]
+        videos = videos_in(path)
         if not videos:
             raise FeatureError(
                 f"folder {str(path)!r}: no video files in it ({len(inside)} others; folders below "

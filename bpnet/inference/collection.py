@@ -14,7 +14,7 @@ from bpnet.build import check_spec
 from bpnet.errors import FeatureError
 from bpnet.inference.localizer import Localizer
 from bpnet_features import ClipGrid, FeatureSource, open_features
-from bpnet_features.video import VIDEO_SUFFIXES
+from bpnet_features.video import video_files
 
 _BLOCK_BYTES = 2**20
 
@@ -54,6 +54,7 @@ class StoredVideos:
         self.path = source.path
         self._source = source
         self._durations = durations
+        self._last: tuple[str, npt.NDArray[np.float32], ClipGrid] | None = None
 
     def video_ids(self) -> Sequence[str]:
         """See `Collection`."""
@@ -67,8 +68,11 @@ class StoredVideos:
         return digest.hexdigest()
 
     def read(self, video_id: str) -> tuple[npt.NDArray[np.float32], ClipGrid]:
-        """See `Collection`."""
-        return self._source.read(video_id, (self._durations or {}).get(video_id))
+        """See `Collection`; what was read for its digest is not read again."""
+        if self._last is None or self._last[0] != video_id:
+            duration = (self._durations or {}).get(video_id)
+            self._last = (video_id, *self._source.read(video_id, duration))
+        return self._last[1:]
 
 
 class VideoFiles:
@@ -104,17 +108,6 @@ class VideoFiles:
         return self._localizer.extract(self.path / video_id)
 
 
-def video_files(folder: Path) -> list[Path]:
-    """The video files in a folder, by name; folders below it are not searched."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
-    )
-
-
 def open_collection(localizer: Localizer, path: Path) -> Collection:
     """The videos at a path.
 
@@ -129,7 +122,7 @@ def open_collection(localizer: Localizer, path: Path) -> Collection:
         FeatureError: There is neither.
         CheckpointError: The features are of another kind than the checkpoint was trained on.
     """
-    if video_files(path):
+    if path.is_dir() and video_files(path):
         return VideoFiles(localizer, path)
     source = open_features(path, default_spec=localizer.feature_spec)
     check_spec(localizer.feature_spec, source.spec, str(source.path))

@@ -79,6 +79,15 @@ def load_av() -> Any:
     return av
 
 
+def video_files(folder: Path) -> list[Path]:
+    """The video files in a folder, by their suffix, sorted; folders below it are not searched."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
+    )
+
+
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """Length, rate and size of a video, from its header and the times of its packets.
 
