@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from bpnet.cli.user_cache import user_cache
 from bpnet.errors import ConfigError
 
 
@@ -42,7 +42,7 @@ def ask_library(
     localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
     least = min_score(localizer.least_score)
     videos = open_collection(localizer, Path(args.library))
-    cache = Path(args.cache) if args.cache else default_cache()
+    cache = Path(args.cache) if args.cache else user_cache("libraries")
     hidden = None if sys.stderr.isatty() else True
     with tqdm(desc="videos", unit="video", disable=hidden, leave=False) as bar:
 
@@ -61,9 +61,3 @@ def ask_library(
 
         print_found(queries, answers, Console(highlight=False))
     return any(answers)
-
-
-def default_cache() -> Path:
-    """Where encoded videos are kept: in the user's folder for such things."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "bpnet" / "libraries"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from bpnet.cli.user_cache import user_cache
 from bpnet.errors import CheckpointError, ConfigError
 
 NOTE = (
@@ -94,8 +94,7 @@ def examples(sample: Path) -> dict[str, list[str]]:
 
 def cache_folder() -> Path:
     """Where the model is kept: ``bpnet/sample`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "bpnet" / "sample"
+    return user_cache("sample")
 
 
 def _is_trained(model: SampleModel) -> bool:
