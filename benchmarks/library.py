@@ -26,6 +26,7 @@ from bpnet.build import build_store
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig
 from bpnet.data.annotations import read_annotations
+from bpnet.evaluation.intervals import tiou
 from bpnet.inference.collection import StoredVideos
 from bpnet.inference.library import open_library
 from bpnet.settings import from_dict
@@ -97,9 +98,8 @@ def recall(
 
 def overlap(truth: Annotation, found: FoundMoment) -> float:
     moment = found.moment
-    ends = (truth.end_seconds, moment.end_seconds)
-    starts = (truth.start_seconds, moment.start_seconds)
-    return max(0.0, min(ends) - max(starts)) / (max(ends) - min(starts))
+    span = (moment.start_seconds, moment.end_seconds)
+    return float(tiou(span, (truth.start_seconds, truth.end_seconds)))
 
 
 if __name__ == "__main__":

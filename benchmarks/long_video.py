@@ -28,6 +28,7 @@ from bpnet.build import build_store
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig
 from bpnet.data.annotations import read_annotations
+from bpnet.evaluation.intervals import tiou
 from bpnet.settings import from_dict
 from bpnet.types import Annotation
 from bpnet_features import ClipGrid
@@ -123,9 +124,8 @@ def recall(truths: list[Moment], found: list[list[Moment]], best: int) -> float:
 
 
 def overlap(one: Moment, other: Moment) -> float:
-    ends = (one.end_seconds, other.end_seconds)
-    starts = (one.start_seconds, other.start_seconds)
-    return max(0.0, min(ends) - max(starts)) / (max(ends) - min(starts))
+    spans = ((each.start_seconds, each.end_seconds) for each in (one, other))
+    return float(tiou(*spans))
 
 
 def peak() -> float:
