@@ -86,6 +86,7 @@ class Judge:
         Raises:
             ConfigError: The model does not read such queries.
         """
+        check_several(queries)
         limit = self._vocabulary.max_query_tokens
         for query in queries:
             self._check_kind(query)
@@ -164,3 +165,16 @@ class Judge:
             for query, grid in zip(which, grids, strict=True)
         ]
         return read_output(output, samples, self.calibration)
+
+
+def check_several(queries: Sequence[Query]) -> None:
+    """Refuse one query where several are expected: a sentence is a sequence of letters, too.
+
+    Args:
+        queries: What was given.
+
+    Raises:
+        ConfigError: It is a sentence, or one array of token features.
+    """
+    if isinstance(queries, (str, np.ndarray)):
+        raise ConfigError(f"queries={queries!r:.60}: expected a list of queries; put it into one")

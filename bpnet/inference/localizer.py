@@ -19,7 +19,7 @@ from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.inference.encoded import EncodedVideo, encode_video
-from bpnet.inference.judge import Judge, Query
+from bpnet.inference.judge import Judge, Query, check_several
 from bpnet.inference.opened import OpenedVideo, Progress
 from bpnet.models.bpnet import BPNet
 from bpnet.types import Moment
@@ -185,6 +185,8 @@ class Localizer:
             AnnotationError: A query has no words.
             ConfigError: ``top`` is out of range, or the model does not read such queries.
         """
+        for _, queries in asked:
+            check_several(queries)
         total = sum(len(queries) for _, queries in asked)
         answers: list[list[list[Moment]]] = []
         before = 0

@@ -169,6 +169,8 @@ def test_impossible_wishes(library: Library) -> None:
         library.localize(QUERIES, windows=0)
     with pytest.raises(ConfigError, match="top=0"):
         library.localize(QUERIES, top=0)
+    with pytest.raises(ConfigError, match="expected a list of queries"):
+        library.localize(QUERIES[0])
     assert library.localize([]) == []
     assert library.localize(QUERIES[:1], min_score=2.0) == [[]]
     one = library.localize(QUERIES[:1], top=1)[0][0]

@@ -436,3 +436,10 @@ def test_threads_may_ask_one_video(localizer: Localizer, store: FeatureStore) ->
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda one: one[0].localize(one[1]), asked))
     assert together == alone
+
+
+def test_one_sentence_is_not_a_list_of_letters(localizer: Localizer, store: FeatureStore) -> None:
+    video = localizer.open_video(store, "v0")
+    for ask in (video.predict, lambda query: localizer.localize_many([(video, query)])):
+        with pytest.raises(ConfigError, match=r"queries='the small circle spins': expected a list"):
+            ask(QUERY)
