@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from machine import gemm_rate, spread
+from machine import CPU, gemm_rate, settle, spread
 from torch import Tensor
 from work import activation_bytes, count_flops, peak_growth
 
@@ -32,6 +32,7 @@ class Contender:
         collate: Pairs in memory to a batch.
         work: What is timed, of a batch.
         trained: Weights that are trained; none where nothing is.
+        device: Where the work is done.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Contender:
     collate: Callable[[Sequence[int]], Any]
     work: Callable[[Any], Any]
     trained: tuple[Tensor, ...] = ()
+    device: str = CPU
 
     def round(self) -> dict[str, float]:
         """Seconds of one round, by what was done."""
@@ -49,6 +51,7 @@ class Contender:
             collated = self.collate(batch)
             ready = time.perf_counter()
             self.work(collated)
+            settle(self.device)
             working += time.perf_counter() - ready
             collating += ready - begun
             pairs += len(batch)
@@ -60,6 +63,7 @@ class Contender:
         batch = self.collate(first)
         begun = time.perf_counter()
         self.work(batch)
+        settle(self.device)
         first_ms = 1000 * (time.perf_counter() - begun) / len(first)
         activations = 0
         if self.trained:
@@ -67,7 +71,7 @@ class Contender:
         return {
             "first_ms": first_ms,
             "activation_bytes": activations,
-            "peak_growth_bytes": peak_growth(lambda: self.work(batch)),
+            "peak_growth_bytes": peak_growth(lambda: self.work(batch), self.device),
             "flops": count_flops(self.round),
         }
 
@@ -85,12 +89,13 @@ def compare(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
     """
     rng = random.Random(0)
     costs = {one.name: one.costs() for one in contenders}
-    rates = [gemm_rate()]
+    device = contenders[0].device
+    rates = [gemm_rate(device=device)]
     runs: dict[str, list[dict[str, float]]] = {one.name: [] for one in contenders}
     for _ in range(rounds):
         for one in rng.sample(contenders, len(contenders)):
             run = one.round()
-            rates.append(gemm_rate())
+            rates.append(gemm_rate(device=device))
             runs[one.name].append({**run, "gemm_flops": sum(rates[-2:]) / 2})  # before and after
     rival = runs.get(RIVAL)
     figures = {name: _figures(runs[name], costs[name], rival) for name in runs}

@@ -13,16 +13,31 @@ from typing import Any
 LIBRARIES = ("numpy", "h5py", "torch", "bpnet-nlvl")
 # Threads that spin while they wait make small operations fast on idle cores, and slow on busy ones.
 WAITING = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+CPU = "cpu"
 GEMM_SIZE = 1024
+CUDA_GEMM_SIZE = 8192  # a smaller one leaves much of a GPU idle
 READ_BYTES = 2**28  # more than any cache holds
+CUDA_READ_BYTES = 2**32
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str = CPU) -> dict[str, Any]:
     """Versions and settings; importing torch is left to who measures with it."""
-    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    found: dict[str, Any] = {name: _version(name) for name in LIBRARIES}
+    if device != CPU:
+        import torch
+
+        found |= {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     cores = len(os.sched_getaffinity(0))
     settings = {name: os.environ.get(name) for name in WAITING}
     return {"python": platform.python_version(), "cores": cores, **found, **settings}
+
+
+def _version(name: str) -> str:
+    """Of an installed library; ours may lie on the path only."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def described(threads: int | None = None) -> str:
@@ -33,28 +48,45 @@ def described(threads: int | None = None) -> str:
     return ", ".join(f"{name} {value}" for name, value in {**given, **settings, **load}.items())
 
 
-def gemm_rate(repeats: int = 3) -> float:
-    """Floating point operations a second of a square matrix product, with torch's threads."""
+def settle(device: str) -> None:
+    """Wait until a device has done what it was given; a CPU has when the call returns."""
+    if device != CPU:
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def gemm_rate(repeats: int = 3, device: str = CPU) -> float:
+    """Floating point operations a second of a square matrix product, with torch's threads.
+
+    In float32 on a CPU, in bfloat16 on a GPU: what we train in there.
+    """
     import torch
 
-    left, right = torch.rand(2, GEMM_SIZE, GEMM_SIZE)
+    size, dtype = (GEMM_SIZE, torch.float32) if device == CPU else (CUDA_GEMM_SIZE, torch.bfloat16)
+    left, right = torch.rand(2, size, size, device=device).to(dtype)
     out = torch.empty_like(left)
     torch.mm(left, right, out=out)
+    settle(device)
     begun = time.perf_counter()
     for _ in range(repeats):
         torch.mm(left, right, out=out)
-    return 2 * GEMM_SIZE**3 * repeats / (time.perf_counter() - begun)
+    settle(device)
+    return 2 * size**3 * repeats / (time.perf_counter() - begun)
 
 
-def read_rate() -> float:
+def read_rate(device: str = CPU) -> float:
     """Bytes a second of reading memory once, with torch's threads."""
     import torch
 
-    values = torch.ones(READ_BYTES // 8, dtype=torch.int64)
+    size = READ_BYTES if device == CPU else CUDA_READ_BYTES
+    values = torch.ones(size // 8, dtype=torch.int64, device=device)
     values.max()
+    settle(device)
     begun = time.perf_counter()
     values.max()
-    return READ_BYTES / (time.perf_counter() - begun)
+    settle(device)
+    return size / (time.perf_counter() - begun)
 
 
 def bandwidth(path: Path) -> dict[str, float]:

@@ -46,9 +46,10 @@ class Rival:
     Args:
         data: The pairs.
         seed: Of the weights.
+        device: Where it works.
     """
 
-    def __init__(self, data: MadeUp, seed: int = 0) -> None:
+    def __init__(self, data: MadeUp, seed: int = 0, device: str = "cpu") -> None:
         network = importlib.import_module("model.VSLNet_t7")
         self.loader = importlib.import_module("util.data_loader_t7")
         self.runner = importlib.import_module("util.runner_utils_t7")
@@ -66,7 +67,8 @@ class Rival:
             **OPTIMISER,
         )
         torch.manual_seed(seed)
-        self.model = network.VSLNet(configs, data.vectors[2:].numpy())
+        self.device = device
+        self.model = network.VSLNet(configs, data.vectors[2:].numpy()).to(device)
         built = network.build_optimizer_and_scheduler(self.model, configs)
         self.optimizer, self.schedule = built
         self.records = [_record(sample) for sample in data.samples]
@@ -77,7 +79,9 @@ class Rival:
 
     def train(self, batch: Any) -> None:
         """One step, as in main_t7.py."""
-        _, clips, lengths, word_ids, char_ids, starts, ends, highlights = batch
+        _, *tensors = batch
+        moved = (tensor.to(self.device) for tensor in tensors)
+        clips, lengths, word_ids, char_ids, starts, ends, highlights = moved
         query_mask = (torch.zeros_like(word_ids) != word_ids).float()
         video_mask = self.runner.convert_length_to_mask(lengths)
         h_score, *logits = self.model(word_ids, char_ids, clips, video_mask, query_mask)
@@ -95,12 +99,13 @@ class Rival:
 
     def answer(self, batch: Any) -> Any:
         """First and last position of each pair's moment, as in ``eval_test``."""
-        _, clips, lengths, word_ids, char_ids = batch
+        _, *tensors = batch
+        clips, lengths, word_ids, char_ids = (tensor.to(self.device) for tensor in tensors)
         with torch.no_grad():
             query_mask = (torch.zeros_like(word_ids) != word_ids).float()
             video_mask = self.runner.convert_length_to_mask(lengths)
             _, *logits = self.model(word_ids, char_ids, clips, video_mask, query_mask)
-            return [one.numpy() for one in self.model.extract_index(*logits)]
+            return [one.cpu().numpy() for one in self.model.extract_index(*logits)]
 
 
 def _record(sample: Sample) -> Record:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import status_bytes
+from machine import CPU, settle, status_bytes
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,6 +36,15 @@ def _lstm_backward(*args: Any, **out: Any) -> int:
     return 2 * _lstm(*args)
 
 
+def _cudnn_lstm(x: Any, weights: Any, *rest: Any, **out: Any) -> int:
+    """Each matrix of each direction and layer is applied at every place."""
+    return 2 * x[:-1].numel() * sum(weight.numel() for weight in weights if len(weight) == 2)
+
+
+def _cudnn_lstm_backward(*args: Any, **out: Any) -> int:
+    return 2 * _cudnn_lstm(*args)
+
+
 def _convolution_backward(gradient: Any, x: Any, weight: Any, *rest: Any, **out: Any) -> int:
     """Torch's own formula takes a depthwise convolution for a full one."""
     wanted = rest[-1]  # gradients of the input, the weight and the bias
@@ -51,10 +60,12 @@ def _attention_backward(gradient: Any, *args: Any, **out: Any) -> int:
     return _attention(*args) * 5 // 2
 
 
-# What torch's counter does not know: operations of the CPU.
+# What torch's counter does not know: most operations of the CPU, and cuDNN's LSTM.
 _FORMULAS = {
     aten.mkldnn_rnn_layer: _lstm,
     aten.mkldnn_rnn_layer_backward: _lstm_backward,
+    aten._cudnn_rnn: _cudnn_lstm,
+    aten._cudnn_rnn_backward: _cudnn_lstm_backward,
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -77,8 +88,15 @@ def activation_bytes(work: Callable[[], Any], parameters: Iterable[Tensor]) -> i
     return sum(kept.values())
 
 
-def peak_growth(work: Callable[[], Any]) -> int:
-    """Bytes by which resident memory grew at its highest. Linux, glibc."""
+def peak_growth(work: Callable[[], Any], device: str = CPU) -> int:
+    """Bytes by which memory grew at its highest: of a GPU, what its tensors take, else what is
+    resident. Linux, glibc."""
+    if device != CPU:
+        settle(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        held = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - held
     ctypes.CDLL(None).malloc_trim(0)  # else the work finds what earlier work left free
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     (before,) = status_bytes("VmRSS")
