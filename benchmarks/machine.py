@@ -56,7 +56,7 @@ def settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def gemm_rate(repeats: int = 3, device: str = CPU) -> float:
+def gemm_rate(device: str = CPU, repeats: int = 3) -> float:
     """Floating point operations a second of a square matrix product, with torch's threads.
 
     In float32 on a CPU, in bfloat16 on a GPU: what we train in there.
