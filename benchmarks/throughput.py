@@ -1,7 +1,7 @@
 """How many pairs a second are trained on and answered, beside VSLNet's public code.
 
     python benchmarks/throughput.py [--quick] [--json FILE] [--vslnet CHECKOUT] [--threads N]
-                                    [--device cuda] [--batch N]
+                                    [--device cuda] [--batch N] [--only WORDS]
 
 CHECKOUT is a clone of github.com/26hzhang/VSLNet (3793c62); without it only our own figures are
 printed. Both get the same made-up pairs, which lie in memory with their sentences encoded; VSLNet
@@ -34,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ ANSWERING_BATCH = 32
 SHARED_BATCH = 64  # of two processes: halves of a small batch leave each little to do at once
 NUM_STEPS = 10_000  # of the schedule, so that the rate stays above 0
 WHICH = ("alone", "together")
+PROCESSES_TITLE = (
+    f"training, {CHARADES.name}, batch {SHARED_BATCH}, two processes (gloo) of one thread"
+)
 PROCESSES = Path(__file__).with_name("processes.py")
 
 
@@ -93,6 +97,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of torch (all cores)")
     parser.add_argument("--device", default=CPU, help="cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, default=16, help="pairs of a training batch")
+    parser.add_argument("--only", default="", help="what has these words in its title")
     args = parser.parse_args()
     place = Place(args.device, args.batch, args.vslnet is not None, args.quick)
     torch.set_num_threads(args.threads or len(os.sched_getaffinity(0)))
@@ -108,34 +113,37 @@ def main() -> None:
     print(described(torch.get_num_threads()))
     print(f"memory is read at {results['read_bytes_per_second'] / 1e9:.1f} GB/s")
     for title, contenders in groups(place):
-        results[title] = compare(contenders, rounds)
+        if args.only not in title:
+            continue
+        results[title] = compare(contenders(), rounds)
         print_figures(title, results[title])
-    if args.device == CPU:
+    if args.device == CPU and args.only in PROCESSES_TITLE:
         results["processes"] = processes(rounds)
     results["load_after"] = os.getloadavg()
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def groups(place: Place) -> Iterator[tuple[str, list[Contender]]]:
-    """What is compared, with its title; the data of one group at a time are in memory."""
+def groups(place: Place) -> Iterator[tuple[str, Callable[[], list[Contender]]]]:
+    """What is compared, by title; the data of one group at a time are in memory."""
     # First, so that its first answer is the first one of the process.
-    yield "one video, one sentence, cold, Localizer", single(place)
+    yield "one video, one sentence, cold, Localizer", partial(single, place)
     for shape in (CHARADES, TACOS):
         if place.quick:
             fewer = {"num_videos": shape.num_videos // 2, "queries": min(shape.queries, 32)}
             shape = dataclasses.replace(shape, **fewer)
         more = {"num_videos": shape.num_videos * max(1, place.batch // 16)}
         shape = dataclasses.replace(shape, **more)
-        yield f"training, {shape.name}, batch {place.batch}", training(shape, place)
+        yield f"training, {shape.name}, batch {place.batch}", partial(training, shape, place)
     shape = dataclasses.replace(CHARADES, queries=1, num_videos=3 * ANSWERING_BATCH)
-    yield f"answers, different videos, batch {ANSWERING_BATCH}", different_videos(shape, place)
+    title = f"answers, different videos, batch {ANSWERING_BATCH}"
+    yield title, partial(different_videos, shape, place)
     for shape, queries in ((CHARADES, 1000), (TACOS, 100)):
         middle = sum(shape.clips) // 2
         queries = queries // 4 if place.quick else queries
         shape = dataclasses.replace(shape, clips=(middle, middle), queries=queries, num_videos=1)
         title = f"answers, {shape.name}, one video, {queries} sentences, Localizer"
-        yield title, one_video(shape, place)
+        yield title, partial(one_video, shape, place)
 
 
 def training(shape: Shape, place: Place) -> list[Contender]:
@@ -283,7 +291,7 @@ def processes(rounds: int) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout)
-    print(f"\ntraining, {CHARADES.name}, batch {SHARED_BATCH}, two processes (gloo) of one thread")
+    print(f"\n{PROCESSES_TITLE}")
     print(f"{'median (min to max)':<24}{'alone pairs/s':>24}{'together':>24}{'ratio':>20}", end="")
     print(f"{'of GEMM':>9}{'loss after an epoch':>21}{'together':>11}{'largest difference':>20}")
     for name, row in found.items():
