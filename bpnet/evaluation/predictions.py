@@ -25,8 +25,9 @@ class Prediction:
             probability follows from it where the checkpoint is calibrated.
         stage_one: Stage one's ranking of its spans, before any is moved; the score is its
             confidence, see `bpnet.types.Proposals`.
-        start_probabilities: (T,) float32, for each clip.
-        end_probabilities: (T,) float32, of the last clip inside the moment.
+        start_probabilities: (T,) float32, for each clip; None: stage one predicts spans alone
+            (``model.proposer`` other than ``span``).
+        end_probabilities: (T,) float32, of the last clip inside the moment, or None.
         highlight_scores: (T,) float32 in [0, 1]: how well each clip fits the query, by stage one.
         edges_seconds: Edges of the clips (T + 1,).
         annotation: The truth, where it is known.
@@ -34,8 +35,8 @@ class Prediction:
 
     moments: tuple[Moment, ...]
     stage_one: tuple[Moment, ...]
-    start_probabilities: npt.NDArray[np.float32]
-    end_probabilities: npt.NDArray[np.float32]
+    start_probabilities: npt.NDArray[np.float32] | None
+    end_probabilities: npt.NDArray[np.float32] | None
     highlight_scores: npt.NDArray[np.float32]
     edges_seconds: npt.NDArray[np.float64]
     annotation: Annotation | None = None
@@ -98,8 +99,8 @@ def read_output(
     found = (scores >= 0).sum(axis=1)
     order = torch.sort(output.scores.float(), dim=1, descending=True, stable=True).indices
     ranks = order.cpu().numpy()
-    boundaries = boundary_probabilities(stage_one.evidence, proposals, stage_one.frames.shape[1])
-    starts, ends = boundaries.cpu().numpy().swapaxes(0, 1)
+    boundaries = boundary_probabilities(stage_one.evidence, stage_one.frames.shape[1])
+    drawn = None if boundaries is None else boundaries.cpu().numpy()
     highlights = torch.sigmoid(stage_one.highlight_logits.float()).cpu().numpy()
     predictions = []
     for row, sample in enumerate(samples):
@@ -114,8 +115,8 @@ def read_output(
             Prediction(
                 moments=tuple(moments),
                 stage_one=tuple(probable),
-                start_probabilities=starts[row, : grid.num_clips],
-                end_probabilities=ends[row, : grid.num_clips],
+                start_probabilities=None if drawn is None else drawn[row, 0, : grid.num_clips],
+                end_probabilities=None if drawn is None else drawn[row, 1, : grid.num_clips],
                 highlight_scores=highlights[row, : grid.num_clips],
                 edges_seconds=grid.edges_seconds,
                 annotation=sample.annotation,

@@ -73,20 +73,16 @@ def merge(answers: Sequence[Prediction], windows: Sequence[Window], nms: float) 
     """
     weights = np.array([one.moments[0].score for one in answers], dtype=np.float64)
     weights = weights / max(weights.sum(), np.finfo(np.float64).tiny)
-    starts, ends, highlights, edges = [], [], [], []
-    for place, answer in enumerate(answers):
-        inside = _own_clips(answer.edges_seconds, windows, place)
-        starts.append(answer.start_probabilities[inside] * weights[place])
-        ends.append(answer.end_probabilities[inside] * weights[place])
-        highlights.append(answer.highlight_scores[inside])
-        edges.append(answer.edges_seconds[:-1][inside])
+    insides = [_own_clips(one.edges_seconds, windows, place) for place, one in enumerate(answers)]
+    highlights = [one.highlight_scores[own] for one, own in zip(answers, insides, strict=True)]
+    edges = [one.edges_seconds[:-1][own] for one, own in zip(answers, insides, strict=True)]
     edges.append(answers[-1].edges_seconds[-1:])
     pairs = list(zip(answers, windows, strict=True))
     return Prediction(
         moments=best_moments([(one.moments, window) for one, window in pairs], nms),
         stage_one=best_moments([(one.stage_one, window) for one, window in pairs], nms),
-        start_probabilities=_normalised(starts),
-        end_probabilities=_normalised(ends),
+        start_probabilities=_joined([one.start_probabilities for one in answers], insides, weights),
+        end_probabilities=_joined([one.end_probabilities for one in answers], insides, weights),
         highlight_scores=np.concatenate(highlights),
         edges_seconds=np.concatenate(edges),
     )
@@ -110,7 +106,19 @@ def _border(left: Window, right: Window) -> float:
     return float(left.grid.edges_seconds[-1] + right.grid.edges_seconds[0]) / 2
 
 
-def _normalised(parts: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
+def _joined(
+    probabilities: Sequence[npt.NDArray[np.float32] | None],
+    insides: Sequence[npt.NDArray[np.bool_]],
+    weights: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float32] | None:
+    """Probabilities of all windows' own clips, which sum to 1; None: the model has none."""
+    parts = [
+        one[inside] * weight
+        for one, inside, weight in zip(probabilities, insides, weights, strict=True)
+        if one is not None
+    ]
+    if not parts:
+        return None
     joined = np.concatenate(parts)
     total = joined.sum()
     return (joined / total if total > 0 else joined).astype(np.float32)

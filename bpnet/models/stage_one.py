@@ -99,29 +99,23 @@ def _predicted(evidence: PointPredictions | SlotPredictions | WindowScores) -> P
     return Proposals(evidence.spans.detach(), logits.detach(), mask)
 
 
-def boundary_probabilities(evidence: Evidence, proposals: Proposals, num_clips: int) -> Tensor:
+def boundary_probabilities(evidence: Evidence, num_clips: int) -> Tensor | None:
     """How probable each clip is as the first and as the last of the moment, to be drawn.
 
     Args:
         evidence: What the proposer predicts.
-        proposals: The chosen spans, which stand in where there is no prediction a clip.
         num_clips: Number of clips T.
 
     Returns:
-        (B, 2, T); each row sums to 1.
+        (B, 2, T), each row sums to 1; None: the proposer predicts spans, and nothing of the kind.
     """
-    if isinstance(evidence, BoundaryLogits):
-        cells = torch.softmax(torch.stack([evidence.start, evidence.end], dim=1), dim=2)
-        if cells.shape[2] == num_clips:
-            return cells
-        # Each clip gets its share of its cell.
-        clips = torch.arange(num_clips, device=cells.device) + 0.5
-        index = (clips / evidence.widths[:, None]).long().clamp(max=cells.shape[2] - 1)
-        spread = cells.gather(2, index[:, None].expand(-1, 2, -1)) / evidence.widths[:, None, None]
-        return spread / spread.sum(dim=2, keepdim=True)
-    weights = torch.softmax(proposals.logits, dim=1)
-    first = proposals.spans[..., 0].floor().long()
-    last = proposals.spans[..., 1].ceil().long() - 1
-    clips = torch.stack([first, last], dim=1).clamp(0, num_clips - 1)  # (B, 2, K)
-    found = weights.new_zeros(len(clips), 2, num_clips)
-    return found.scatter_add(2, clips, weights[:, None].expand_as(clips))
+    if not isinstance(evidence, BoundaryLogits):
+        return None
+    cells = torch.softmax(torch.stack([evidence.start, evidence.end], dim=1), dim=2)
+    if cells.shape[2] == num_clips:
+        return cells
+    # Each clip gets its share of its cell.
+    clips = torch.arange(num_clips, device=cells.device) + 0.5
+    index = (clips / evidence.widths[:, None]).long().clamp(max=cells.shape[2] - 1)
+    spread = cells.gather(2, index[:, None].expand(-1, 2, -1)) / evidence.widths[:, None, None]
+    return spread / spread.sum(dim=2, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 
 from bpnet.errors import ConfigError
 from bpnet.evaluation.predictions import Prediction
-from bpnet.report.page import ReportAnswer, write_report
-from bpnet_features.video import frames_at
+from bpnet.report.page import write_report
+from bpnet.report.report_answer import ReportAnswer
+from bpnet_features.video import frames_at, video_files
 
 NUM_FRAMES = 10
 FRAME_WIDTH = 160  # pixels
@@ -24,6 +26,10 @@ def answer_of(
     video_id: str,
     duration_seconds: float,
     video: Path | None = None,
+    *,
+    top: int = 5,
+    min_score: float = -math.inf,
+    frames: Sequence[tuple[float, bytes]] | None = None,
 ) -> ReportAnswer:
     """One prediction as a report draws it.
 
@@ -32,27 +38,35 @@ def answer_of(
         query: The sentence.
         video_id: Id of the video.
         duration_seconds: Length of the video.
-        video: Its file, for the film strip; None: no frames.
+        video: Its file, for the player and the film strip; None: neither.
+        top: Largest number of moments that count as answers; the others are candidates.
+        min_score: Score that answers must have.
+        frames: The film strip, where it is made already.
 
     Returns:
-        What `write_report` takes.
+        What `bpnet.report.write_report` and `bpnet.report.write_plot` take.
 
     Raises:
         FeatureError: The video file cannot be read.
         ConfigError: Pillow is not installed.
     """
     truth = prediction.annotation
+    if frames is None:
+        frames = [] if video is None else film_strip(video, duration_seconds)
     return ReportAnswer(
         query=query,
         video_id=video_id,
         duration_seconds=duration_seconds,
-        moments=prediction.moments[:5],
+        moments=[one for one in prediction.moments[:top] if one.score >= min_score],
         proposals=prediction.moments,
         edges_seconds=prediction.edges_seconds,
         start_probabilities=prediction.start_probabilities,
         end_probabilities=prediction.end_probabilities,
+        highlight_scores=prediction.highlight_scores,
         targets=() if truth is None else truth.moments,
-        frames=[] if video is None else film_strip(video, duration_seconds),
+        frames=frames,
+        video=video,
+        min_score=min_score,
     )
 
 
@@ -98,6 +112,7 @@ def write_evaluation_report(
     results: Mapping[str, Any],
     predictions: Sequence[Prediction],
     videos: str | None,
+    embed: bool = False,
 ) -> None:
     """Draw queries of an evaluation, below its metrics.
 
@@ -105,7 +120,8 @@ def write_evaluation_report(
         path: The HTML file.
         results: What ``metrics.json`` holds.
         predictions: What to draw, with annotations.
-        videos: Folder of the video files (``ID.mp4``, ...), or None: no pictures.
+        videos: Folder of the video files (``ID.mp4``, ...), or None: neither pictures nor player.
+        embed: Whether the page holds the videos, see `write_report`.
 
     Raises:
         ConfigError: The folder is missing.
@@ -114,7 +130,7 @@ def write_evaluation_report(
     if videos is not None:
         if not Path(videos).is_dir():
             raise ConfigError(f"videos={videos!r}: no such folder")
-        files = {file.stem: file for file in sorted(Path(videos).iterdir())}
+        files = {file.stem: file for file in video_files(Path(videos))}
     answers = []
     for prediction in predictions:
         truth = prediction.annotation
@@ -136,4 +152,5 @@ def write_evaluation_report(
         notes=[
             f"{len(answers)} of {results['num_queries']} queries, spread evenly over the split."
         ],
+        embed=embed,
     )

@@ -89,7 +89,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     )
     below_table = "".join(f"<p class=below>{text(line)}</p>" for line in lines_below(metrics))
     return (
-        f"<div class=scroll><table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Metrics">'
+        f"<table><caption>{caption}</caption><thead><tr><td></td>{groups}</tr>"
         f"<tr><td></td>{below}</tr></thead><tbody>{body}</tbody></table>"
         f"{below_table}</div>"
     )

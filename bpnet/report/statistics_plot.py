@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,47 +13,17 @@ import numpy.typing as npt
 
 from bpnet.data.statistics import Statistics
 from bpnet.errors import ConfigError
-from bpnet_features.atomic import write_atomically
+from bpnet.report.figure_file import INK, LINE, SOFT, check_suffix, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; dashes help in print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1)), (0, (6, 2, 1, 2)), (0, (9, 3)), "-")
 MAX_PARTS = len(_COLOURS)
 
-_INK, _SOFT, _LINE = "#1d1f24", "#5b606b", "#dcdde0"
-_STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a word or a name may hold dollar signs
-    "font.size": 11,
-    "text.color": _INK,
-    "axes.titlesize": 12.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 9,
-    "axes.labelcolor": _SOFT,
-    "axes.labelsize": 10.5,
-    "axes.edgecolor": _LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": _LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _SOFT,
-    "ytick.labelcolor": _SOFT,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-}
 _WIDTH, _ROW_HEIGHT, _HEAD_HEIGHT = 16.0, 3.3, 1.0  # inches; 100 dots each in a png
 _CELLS = 20  # a side of the heat map
 _FEW_BINS, _MANY_BINS = 10, 40
@@ -78,32 +47,12 @@ def write_statistics_plot(
         ConfigError: The suffix is another one, there are too many parts, matplotlib is missing, or
             the picture cannot be written.
     """
-    target = Path(path)
-    kind = target.suffix.lower()
-    if kind not in SUFFIXES:
-        raise ConfigError(f"picture {str(path)!r}: expected a name in {', '.join(SUFFIXES)}")
+    check_suffix(path)
     if not 1 <= len(parts) <= MAX_PARTS:
         raise ConfigError(
             f"{len(parts)} parts in one picture: expected 1 to {MAX_PARTS}; choose with --split"
         )
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as err:
-        raise ConfigError("this picture needs `pip install 'bpnet-nlvl[plots]'`") from err
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # the settings of the machine must not change the picture
-        matplotlib.rcParams.update(_STYLE)
-        figure = Figure(facecolor="white")
-        _draw(figure, parts, title)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, lambda part: figure.savefig(part, format=kind[1:], dpi=100))
-        except OSError as err:
-            raise ConfigError(
-                f"picture {str(path)!r}: cannot be written: {err.strerror}; give another name"
-            ) from err
+    save_figure(path, lambda figure: _draw(figure, parts, title), dots_an_inch=100)
 
 
 def _draw(figure: Figure, parts: Sequence[Statistics], title: str) -> None:
@@ -163,7 +112,7 @@ def _head(figure: Figure, parts: Sequence[Statistics], title: str, height: float
         for colour, dashes, _ in zip(_COLOURS, _DASHES, parts, strict=False)
     ]
     labels = [f"{_short(part.split, 15)}  ({_number_of_moments(part, parts)})" for part in parts]
-    handles.append(Line2D([], [], color=_SOFT, marker="^", linestyle="", markersize=8))
+    handles.append(Line2D([], [], color=SOFT, marker="^", linestyle="", markersize=8))
     figure.text(0.0125, 1 - 0.18 / height, _short(title, 90), fontsize=20, weight="bold", va="top")
     figure.legend(
         handles,
@@ -199,7 +148,7 @@ def _heat_map(axes: Axes, parts: Sequence[Statistics], number: int) -> None:
         norm=PowerNorm(0.5, vmin=0, vmax=max(map(np.max, shares))),
         rasterized=True,
     )
-    axes.plot([0, 100], [0, 100], color=_LINE, linewidth=1)
+    axes.plot([0, 100], [0, 100], color=LINE, linewidth=1)
     axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", anchor="W")
     axes.set(xlabel="start, percent of the video", ylabel="end, percent of the video")
     axes.set_xticks(range(0, 101, 25))
@@ -290,7 +239,7 @@ def _words(axes: Axes, parts: Sequence[Statistics], number: int) -> None:
     axes.set_title("Most frequent content words")
     if not chosen:
         axes.set_axis_off()
-        axes.text(0, 0.9, "none", color=_SOFT, va="top", transform=axes.transAxes)
+        axes.text(0, 0.9, "none", color=SOFT, va="top", transform=axes.transAxes)
         return
     for place, rate in enumerate(rates):
         across = np.arange(len(chosen)) + 0.16 * (place - (len(parts) - 1) / 2)
@@ -305,7 +254,7 @@ def _words(axes: Axes, parts: Sequence[Statistics], number: int) -> None:
     axes.set_xlim(-0.7, len(chosen) - 0.3)
     names = [_short(word, 16) for word in chosen]
     axes.set_xticks(range(len(chosen)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(axis="x", length=0, labelcolor=_INK)
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
     axes.set_ylabel("times in 100 queries, root scale")
 
 
