@@ -289,7 +289,9 @@ class EvaluateConfig:
         device: As in training.
         data: Settings of the data that replace those of the checkpoint; null: as trained.
         report: Number of queries, spread over the split, to draw in ``report.html``; 0: none.
-        videos: Folder of video files, for the pictures of the report; null: no pictures.
+        videos: Folder of video files, for pictures and player of the report; null: neither.
+        embed: Whether the report holds the videos that have up to 20 MB, so that it plays them
+            wherever it is; otherwise it finds them by their path relative to it.
         calibration: Whether a second pass asks each sentence about another video, to say how well
             the scores are probabilities; only of a checkpoint.
     """
@@ -305,6 +307,7 @@ class EvaluateConfig:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     report: int = 0
     videos: str | None = None
+    embed: bool = False
     calibration: bool = False
 
     def __post_init__(self) -> None:

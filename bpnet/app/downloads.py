@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from bpnet.app.visit import Answers, Visit
 from bpnet.report import answer_of, write_report
 from bpnet.report.clips import cut_moments
+from bpnet.report.media import embeddable
 
 
 def write_moments(visit: Visit, answers: Answers, path: Path) -> None:
@@ -56,20 +56,26 @@ def write_clips(visit: Visit, answers: Answers, path: Path) -> None:
 
 
 def write_answers(visit: Visit, answers: Answers, path: Path) -> None:
-    """Draw the answers that are shown.
+    """Draw the answers that are shown; a small video is in the page.
 
     Args:
         visit: The visit.
         answers: Its answers.
         path: The HTML file to write.
     """
-    drawn, notes = [], []
     duration = visit.opened.duration_seconds
-    shown = zip(answers.queries, answers.predictions, answers.moments(), strict=True)
-    for query, prediction, moments in shown:
-        if moments:
-            drawing = answer_of(prediction, query, visit.name, duration)
-            drawn.append(dataclasses.replace(drawing, moments=moments, frames=visit.frames))
-        else:
-            notes.append(f"not in this video, by a score of {answers.min_score:g}: {query}")
-    write_report(path, drawn, title=f"Moments of {visit.name}", metrics=None, notes=notes)
+    drawn = [
+        answer_of(
+            prediction,
+            query,
+            visit.name,
+            duration,
+            # Inside the page or not at all: at home there is no such path.
+            visit.player if embeddable(visit.player) else None,
+            top=answers.top,
+            min_score=answers.min_score,
+            frames=visit.frames,
+        )
+        for query, prediction in zip(answers.queries, answers.predictions, strict=True)
+    ]
+    write_report(path, drawn, title=f"Moments of {visit.name}", embed=True)

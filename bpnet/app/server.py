@@ -18,6 +18,7 @@ from bpnet.app.limits import Limits
 from bpnet.app.visit import Answers, Visit, Visits
 from bpnet.errors import BPNetError, ConfigError
 from bpnet.inference.localizer import Localizer
+from bpnet.report.media import media_type
 from bpnet.report.template import PICTURE_STYLE
 
 _STATIC = Path(__file__).parent / "static"
@@ -104,7 +105,7 @@ def build_app(desk: Desk, note: str, examples: Mapping[str, Sequence[str]]) -> A
             font=["system-ui", "sans-serif"],
             font_mono=["ui-monospace", "monospace"],
         ),
-        head=f"<style>{style}\n.bp-picture{{{PICTURE_STYLE}}}</style><script>{script}</script>",
+        head=f"<style>{style}\n{PICTURE_STYLE}</style><script>{script}</script>",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -141,7 +142,7 @@ class _Files:
         if file == "video":
             return FileResponse(
                 visit.player,
-                media_type=_media_type(visit.player),
+                media_type=media_type(visit.player),
                 headers={"X-Content-Type-Options": "nosniff"},
             )
         write = _WRITERS.get(file)
@@ -154,12 +155,6 @@ class _Files:
             return PlainTextResponse(str(err), 422)
         gone = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, filename=file, background=gone)
-
-
-def _media_type(video: Path) -> str:
-    """Of the two containers that `bpnet.app.intake.playable` leaves as they are."""
-    with video.open("rb") as file:
-        return "video/webm" if file.read(4) == b"\x1a\x45\xdf\xa3" else "video/mp4"
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
-import math
 from collections.abc import Sequence
 
 from bpnet.app.visit import Answers, Visit
 from bpnet.evaluation.predictions import Prediction
 from bpnet.report import answer_of
-from bpnet.report.page import picture
-from bpnet.report.times import clock
+from bpnet.report.timeline import timeline
+from bpnet.report.times import clock, ticks
 from bpnet.types import Moment
-
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between ticks
-_MOST_TICKS = 6
 
 
 def player_html(visit: Visit) -> str:
@@ -98,12 +93,18 @@ def _card(
             f'<p class="bp-none"><b>Not in this video</b>, the model says: its best moment scores '
             f"{best.score:.2f}, less than {answers.min_score:.2f}.</p>"
         )
-    drawn = answer_of(prediction, query, visit.name, duration)
-    drawn = dataclasses.replace(drawn, moments=moments or prediction.moments[:1])
+    drawn = answer_of(
+        prediction,
+        query,
+        visit.name,
+        duration,
+        top=answers.top,
+        min_score=answers.min_score,
+    )
     return (
         f'<article class="bp-answer"><h2 id="bp-q{number}">{said}</h2>{found}'
         f"<details><summary>What the model saw</summary>"
-        f'<div class="bp-picture">{picture(drawn)}</div></details></article>'
+        f'<div class="bp-picture">{timeline(drawn)}</div></details></article>'
     )
 
 
@@ -127,14 +128,10 @@ def _row(rank: int, moment: Moment, duration: float) -> str:
 
 def _ticks(duration: float) -> str:
     """Times below the timelines."""
-    least = duration / _MOST_TICKS
-    step = next((one for one in _STEPS if one >= least), math.ceil(least / 3600) * 3600)
-    times = [count * step for count in range(int(duration // step) + 1)]
     # The last one would stick out of the page.
-    inside = [time for time in times if time <= 0.96 * duration]
+    inside = [(time, label) for time, label in ticks(duration) if time <= 0.96 * duration]
     return "".join(
-        f'<span style="left:{100 * time / duration:.3f}%">{clock(time).removesuffix(".0")}</span>'
-        for time in inside
+        f'<span style="left:{100 * time / duration:.3f}%">{label}</span>' for time, label in inside
     )
 
 

@@ -83,7 +83,7 @@ def _evaluate_one(config: EvaluateConfig, ranks: Ranks) -> None:
         from bpnet.report import spread, write_evaluation_report
 
         drawn = spread(predictions, config.report)
-        write_evaluation_report(out / "report.html", results, drawn, config.videos)
+        write_evaluation_report(out / "report.html", results, drawn, config.videos, config.embed)
         print("\n".join(_line(prediction) for prediction in drawn), end="\n\n")
     print(format_table(results))
     print(f"written to {out}")

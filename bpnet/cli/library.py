@@ -30,7 +30,7 @@ def ask_library(
     Raises:
         BPNetError: A file, the checkpoint or a sentence is not what it must be.
     """
-    alone = ("features", "duration", "clips", "srt", "report")
+    alone = ("features", "duration", "clips", "srt", "report", "plot")
     given = [f"--{name}" for name in alone if getattr(args, name) is not None]
     if given:
         raise ConfigError(f"{given[0]} with --library: expected one video; it is for one alone")

@@ -24,6 +24,10 @@ def main(arguments: list[str]) -> None:
     queries = [*args.queries, *_listed(args.list)]
     if not queries:
         raise AnnotationError("no sentence: give some behind the video, or --list FILE")
+    if args.plot is not None:
+        from bpnet.report.plot import check_count
+
+        check_count(len(queries))
     if args.library is not None:
         from bpnet.cli.library import ask_library
 
@@ -39,14 +43,11 @@ def main(arguments: list[str]) -> None:
         video = localizer.open_video(args.video)
     else:
         video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
-    if args.report is None:
+    if args.report is None and args.plot is None:
         answers = video.localize(queries, args.top, min_score)
-    else:  # which draws more than the moments
-        predictions = video.predict(queries)
-        answers = [
-            [one for one in prediction.moments[: args.top] if one.score >= min_score]
-            for prediction in predictions
-        ]
+    else:  # which draw more than the moments
+        drawn = video.draw(queries, args.top, min_score)
+        answers = [list(one.moments) for one in drawn]
     if args.json:
         print(json.dumps([[moment.to_dict() for moment in moments] for moments in answers]))
     else:
@@ -65,14 +66,14 @@ def main(arguments: list[str]) -> None:
 
         write_text_atomically(Path(args.srt), subtitles(queries, answers))
     if args.report is not None:
-        from bpnet.report import answer_of, write_report
+        from bpnet.report import write_report
 
-        file = Path(args.video) if args.features is None else None
-        drawn = [
-            answer_of(prediction, query, Path(args.video).stem, video.duration_seconds, file)
-            for prediction, query in zip(predictions, queries, strict=True)
-        ]
-        write_report(args.report, drawn, title=f"Moments of {Path(args.video).name}", metrics=None)
+        title = f"Moments of {Path(args.video).name}"
+        write_report(args.report, drawn, title=title, embed=args.embed)
+    if args.plot is not None:
+        from bpnet.report.plot import write_plot
+
+        write_plot(args.plot, drawn)
     if not any(answers):
         sys.exit(NOTHING_FOUND)
 
@@ -112,7 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print lists of moments as JSON")
     parser.add_argument("--clips", metavar="DIR", help="cut the moments out of the video file")
     parser.add_argument("--srt", metavar="FILE.srt", help="write the moments as subtitles")
-    parser.add_argument("--report", metavar="FILE.html", help="also draw the answers")
+    parser.add_argument(
+        "--report", metavar="FILE.html", help="write a page that shows and plays the moments"
+    )
+    parser.add_argument(
+        "--embed", action="store_true", help="put the video into the report, if it has up to 20 MB"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the answers: .png, .svg or .pdf (extra `plots`)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     return parser
 
@@ -137,6 +146,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"top={args.top}: expected an integer >= 1")
     if args.clips is not None and args.features is not None:
         raise ConfigError("--clips with --features: expected a video file, to cut moments out of")
+    if args.embed and (args.report is None or args.features is not None):
+        raise ConfigError("--embed: expected a video file and --report FILE.html, to put it into")
+    if args.plot is not None:
+        from bpnet.report.figure_file import check_matplotlib, check_suffix
+
+        check_suffix(args.plot)
+        check_matplotlib()
 
 
 def _listed(source: str | None) -> list[str]:

@@ -151,7 +151,7 @@ class Localizer:
         if isinstance(source, np.ndarray):
             if grid is None:
                 raise ConfigError("an array of features needs grid=ClipGrid(...), to tell seconds")
-            return self._open(source, grid, "the array")
+            return OpenedVideo(self.judge, self.encode(source, grid))
         if video_id is None:
             return self._open_file(source)
         if isinstance(source, (str, os.PathLike)):
@@ -160,7 +160,8 @@ class Localizer:
             store = source
         check_spec(self.feature_spec, store.spec, str(store.path))
         clips, grid = store.read(video_id, duration_seconds)
-        return self._open(clips, grid, f"video {video_id!r}")
+        encoded = self.encode(clips, grid, f"video {video_id!r}")
+        return OpenedVideo(self.judge, encoded, video_id)
 
     def localize_many(
         self,
@@ -203,7 +204,8 @@ class Localizer:
     def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
         if not isinstance(source, (str, os.PathLike)):
             raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
-        return self._open(*self.extract(source), str(source))
+        encoded = self.encode(*self.extract(source), str(source))
+        return OpenedVideo(self.judge, encoded, Path(source).stem, Path(source))
 
     def extract(self, video: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float32], ClipGrid]:
         """Features of a video file, made as those that the checkpoint was trained on.
@@ -229,9 +231,6 @@ class Localizer:
         stride = self._backbone.spec.stride_seconds
         grid = ClipGrid.uniform(len(found.clips), found.duration_seconds, stride)
         return found.clips, grid
-
-    def _open(self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str) -> OpenedVideo:
-        return OpenedVideo(self.judge, self.encode(clips, grid, what))
 
     def encode(
         self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str = "the array"

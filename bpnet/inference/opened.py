@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias, overload
 
 import numpy as np
@@ -13,8 +15,10 @@ import torch
 from bpnet.errors import ConfigError
 from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.encoded import EncodedVideo
-from bpnet.inference.judge import Judge, Query
+from bpnet.inference.judge import Judge, Query, check_several
 from bpnet.inference.windows import Window, merge
+from bpnet.report import ReportAnswer, answer_of
+from bpnet.report.answers import film_strip
 from bpnet.types import Moment
 from bpnet_features import ClipGrid
 
@@ -31,11 +35,17 @@ class OpenedVideo:
     Args:
         judge: The model.
         video: The encoded video.
+        name: What reports call it.
+        file: The video file, where it was opened from one.
     """
 
-    def __init__(self, judge: Judge, video: EncodedVideo) -> None:
+    def __init__(
+        self, judge: Judge, video: EncodedVideo, name: str = "video", file: Path | None = None
+    ) -> None:
         self._judge = judge
         self._video = video
+        self._name = name
+        self._file = file
         self._pairs_at_once = max(1, POSITIONS_AT_ONCE // video.num_positions)
 
     @property
@@ -126,6 +136,50 @@ class OpenedVideo:
         """
         self._judge.check(queries)
         return [prediction for group in self._predicted(queries) for prediction in group]
+
+    def draw(
+        self,
+        queries: Sequence[str],
+        top: int = 5,
+        min_score: float = 0.0,
+        *,
+        video: str | os.PathLike[str] | None = None,
+    ) -> list[ReportAnswer]:
+        """Find what sentences describe, for a page (`bpnet.report.write_report`) or a figure.
+
+        Args:
+            queries: Several sentences.
+            top: Largest number of moments that are answers; the others are drawn as candidates.
+            min_score: Score that an answer must have.
+            video: The video file, for frames and the player, where features were opened; None: the
+                file that was opened, if one was.
+
+        Returns:
+            What is drawn of each sentence.
+
+        Raises:
+            AnnotationError: A query has no words.
+            ConfigError: ``top`` is out of range, or Pillow is not installed.
+            FeatureError: The video file cannot be read.
+        """
+        check_wanted(top, min_score)
+        check_several(queries)
+        file = self._file if video is None else Path(video)
+        duration = self.duration_seconds
+        frames = [] if file is None else film_strip(file, duration)
+        return [
+            answer_of(
+                prediction,
+                query,
+                self._name,
+                duration,
+                file,
+                top=top,
+                min_score=min_score,
+                frames=frames,
+            )
+            for prediction, query in zip(self.predict(queries), queries, strict=True)
+        ]
 
     def _predicted(self, queries: Sequence[Query]) -> Iterator[list[Prediction]]:
         """The answers to some queries at a time, so that who needs less can drop the rest."""

@@ -112,4 +112,4 @@ def _why(answer: ReportAnswer) -> str:
     if not answer.proposals:
         return "."
     best = max(one.score for one in answer.proposals)
-    return f": its best candidate scores {best:.2f}, less than {answer.min_score:.2f}."
+    return f": the best candidate scores {best:.2f}, less than {answer.min_score:.2f}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class ReportAnswer:
         others.sort(key=lambda one: -one.score)
         return answers, others[: MOST_CANDIDATES - len(answers)]
 
-    def strength(self, moment: Moment) -> float:
-        """The score of a candidate as a share of the best one's, in [0, 1]."""
-        best = max(one.score for one in (*self.moments, *self.proposals))
-        return min(max(moment.score / best, 0.0), 1.0) if best > 0 else 1.0
+    @staticmethod
+    def strength(moment: Moment) -> float:
+        """How strongly a candidate is coloured, in [0, 1]: the root keeps low scores apart."""
+        return math.sqrt(min(max(moment.score, 0.0), 1.0))
