@@ -188,6 +188,8 @@ class TrainerConfig:
         save_every_steps: Steps between savings of the training state.
         select_by: Metric on the validation part by which the best checkpoint is chosen.
         tensorboard: Whether the metrics also go to TensorBoard (extra ``tensorboard``).
+        figures: Number of validation queries, spread over the part, whose answers are drawn into
+            TensorBoard at each validation (extra ``plots``), 0 to 20; 0: none.
         calibrate: Whether, at the end, two more passes over the validation part fit what turns the
             best checkpoint's scores into probabilities (``bpnet.evaluation.calibration``).
         profile: Whether some steps after a warm-up are traced: ``profile.json.gz`` for a browser,
@@ -209,6 +211,7 @@ class TrainerConfig:
     save_every_steps: int = 500
     select_by: str = "mIoU"
     tensorboard: bool = False
+    figures: int = 0
     calibrate: bool = True
     profile: bool = False
 
@@ -226,6 +229,11 @@ class TrainerConfig:
                 in_range("trainer.eval_batch_size", self.eval_batch_size, 1),
                 in_range("trainer.num_workers", self.num_workers, 0),
                 in_range("trainer.validate_every", self.validate_every, 1),
+                in_range("trainer.figures", self.figures, 0, 20),
+                f"trainer.figures={self.figures}: they are drawn into TensorBoard: give "
+                "trainer.tensorboard=true too"
+                if self.figures > 0 and not self.tensorboard
+                else None,
                 in_range("trainer.save_every_steps", self.save_every_steps, 1),
                 one_of("trainer.precision", self.precision, ("auto", "fp32", "bf16", "fp16")),
                 one_of(

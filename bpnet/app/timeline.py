@@ -129,7 +129,9 @@ def _row(rank: int, moment: Moment, duration: float) -> str:
 def _ticks(duration: float) -> str:
     """Times below the timelines."""
     # The last one would stick out of the page.
-    inside = [(time, label) for time, label in ticks(duration) if time <= 0.96 * duration]
+    inside = [
+        (time, label) for time, label in ticks(duration, clocks=True) if time <= 0.96 * duration
+    ]
     return "".join(
         f'<span style="left:{100 * time / duration:.3f}%">{label}</span>' for time, label in inside
     )

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bpnet.errors import ConfigError
 from bpnet_features.atomic import write_atomically
 
@@ -76,12 +79,9 @@ def check_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def styled_figure() -> Iterator[Figure]:
-    """An empty figure in our style, which the settings of the machine do not change.
-
-    Yields:
-        Figure: The figure; it must be drawn and rendered within the block.
-    """
+def _styled_figure() -> Iterator[Figure]:
+    """An empty figure in our style, which the settings of the machine do not change."""
+    check_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -106,8 +106,7 @@ def save_figure(
             written.
     """
     kind, target = check_suffix(path), Path(path)
-    check_matplotlib()
-    with styled_figure() as figure:
+    with _styled_figure() as figure:
         draw(figure)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,3 +117,26 @@ def save_figure(
             raise ConfigError(
                 f"picture {str(path)!r}: cannot be written: {err.strerror}; give another name"
             ) from err
+
+
+def figure_image(draw: Callable[[Figure], None], *, dots_an_inch: int) -> npt.NDArray[np.uint8]:
+    """Draw a figure into memory.
+
+    Args:
+        draw: Draws into an empty figure.
+        dots_an_inch: Of the image.
+
+    Returns:
+        The image (height, width, 3).
+
+    Raises:
+        ConfigError: matplotlib is missing.
+    """
+    with _styled_figure() as figure:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        draw(figure)
+        figure.set_dpi(dots_an_inch)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bpnet.errors import ConfigError
-from bpnet.report.figure_file import INK, LINE, SOFT, save_figure
+from bpnet.report.figure_file import INK, LINE, SOFT, figure_image, save_figure
 from bpnet.report.report_answer import Curve, ReportAnswer
 from bpnet.report.times import interval, ticks
 from bpnet.types import Moment
@@ -45,7 +46,23 @@ def write_plot(path: str | os.PathLike[str], answers: Sequence[ReportAnswer]) ->
             or the picture cannot be written.
     """
     check_count(len(answers))
-    save_figure(path, lambda figure: draw(figure, answers), dots_an_inch=200)
+    save_figure(path, lambda figure: _draw(figure, answers), dots_an_inch=200)
+
+
+def plot_image(answers: Sequence[ReportAnswer]) -> npt.NDArray[np.uint8]:
+    """The same as pixels.
+
+    Args:
+        answers: What to draw, from the top; 1 to `MOST_ANSWERS`.
+
+    Returns:
+        An image (height, width, 3).
+
+    Raises:
+        ConfigError: There are too many answers, or matplotlib is missing.
+    """
+    check_count(len(answers))
+    return figure_image(lambda figure: _draw(figure, answers), dots_an_inch=110)
 
 
 def check_count(number: int) -> None:
@@ -64,13 +81,8 @@ def check_count(number: int) -> None:
         )
 
 
-def draw(figure: Figure, answers: Sequence[ReportAnswer]) -> None:
-    """Draw answers into an empty figure, which gets the height that they need.
-
-    Args:
-        figure: The figure.
-        answers: What to draw, from the top.
-    """
+def _draw(figure: Figure, answers: Sequence[ReportAnswer]) -> None:
+    """Answers into an empty figure, which gets the height that they need."""
     height = sum(map(_height, answers))
     figure.set_size_inches(_WIDTH, height)
     top = height
@@ -192,7 +204,7 @@ def _bar(
     is_target = not isinstance(span, Moment)
     start, end = (span.start_seconds, span.end_seconds) if isinstance(span, Moment) else span
     is_first = not is_target and name == "1" and bool(answer.moments)
-    colour = _TARGET
+
     colour: Any = _mixed(answer.strength(span)) if isinstance(span, Moment) else _TARGET
     axes.barh(place, end - start, left=start, height=0.56, color=colour, linewidth=0)
     weight = "bold" if is_target or is_first else "normal"

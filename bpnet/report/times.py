@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 LONG = 120.0  # seconds from which a video's times are minutes and seconds, on a page or a figure
-_CLOCK_STEPS = (15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between ticks
+_CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between ticks
 _MOST_TICKS = 6
 
 
@@ -42,22 +42,23 @@ def interval(start: float, end: float, duration: float) -> str:
     return f"{clock(start)}\N{EN DASH}{clock(end)}"
 
 
-def ticks(duration: float) -> list[tuple[float, str]]:
+def ticks(duration: float, *, clocks: bool | None = None) -> list[tuple[float, str]]:
     """A handful of round times along a video.
 
     Args:
         duration: Its length in seconds, > 0.
+        clocks: Whether labels are those of `clock`, or seconds; None: as `interval` has them.
 
     Returns:
         Times in seconds with their labels, ascending from 0.
     """
     least = duration / _MOST_TICKS
-    if duration < LONG:
+    if clocks is None:
+        clocks = duration >= LONG
+    if clocks:
+        step = next((one for one in _CLOCK_STEPS if one >= least), math.ceil(least / 3600) * 3600.0)
+    else:
         power = 10.0 ** math.floor(math.log10(duration / 5))
         step = next(power * one for one in (1, 2, 5, 10) if power * one >= least)
-    else:
-        step = next((one for one in _CLOCK_STEPS if one >= least), math.ceil(least / 3600) * 3600)
     times = [count * step for count in range(int(duration / step + 1e-9) + 1)]
-    if duration < LONG:
-        return [(time, f"{time:g} s") for time in times]
-    return [(time, clock(time).removesuffix(".0")) for time in times]
+    return [(time, clock(time).removesuffix(".0") if clocks else f"{time:g} s") for time in times]

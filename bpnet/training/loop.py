@@ -27,6 +27,7 @@ from bpnet.training.profile import StepProfiler, no_phase
 from bpnet.training.shards import Shard, ShardedBatches
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.training.step import TrainStep
+from bpnet.training.validation import Validation
 from bpnet.types import Batch
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def fit(
     run_dir: Path,
     *,
     device: torch.device,
-    validate: Callable[[BPNet], dict[str, float]] | None,
+    validate: Callable[[BPNet], Validation] | None,
     make_checkpoint: Callable[[BPNet, dict[str, Any]], Checkpoint],
     settings: dict[str, Any],
     annotations: str,
@@ -63,7 +64,7 @@ def fit(
         config: The run.
         run_dir: Its folder; only the first process writes.
         device: Where to train.
-        validate: Metrics of a model on the validation part; None: there is none.
+        validate: How a model does on the validation part; None: there is none.
         make_checkpoint: A checkpoint of a model as it is, given what to note of its training.
         settings: The settings that decide the numbers; kept in the training state.
         annotations: SHA-256 of the queries and moments; kept there too.
@@ -129,7 +130,7 @@ def fit(
     steps_per_epoch = -(-len(batches) // config.trainer.accumulate)
     sharded = ShardedBatches(batches, ranks) if ranks.size > 1 else None
     loader = _loader(dataset, batches if sharded is None else sharded, config, device)
-    metrics_log = MetricsLog(run_dir, step, config.trainer.tensorboard) if ranks.first else None
+    metrics_log = MetricsLog(run_dir, step, config.trainer) if ranks.first else None
 
     def save_state() -> None:
         random = random_states(ranks)
@@ -184,9 +185,11 @@ def fit(
                 save_state()
         epoch += 1
         if validate is not None and (step == total or epoch % config.trainer.validate_every == 0):
-            metrics = validate(kept)
+            found = validate(kept)
+            metrics = found.metrics
             if metrics_log is not None:
                 metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
+                metrics_log.draw(found.shown, step)
             log.info(
                 "epoch %d, step %d/%d, validation: %s",
                 epoch,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from bpnet.config import TrainerConfig
 from bpnet.errors import ConfigError
+from bpnet.evaluation.predictions import Prediction
+from bpnet.report import answer_of
+from bpnet.report.figure_file import check_matplotlib
+from bpnet.report.plot import plot_image
 from bpnet_features.atomic import write_text_atomically
 
 METRICS = "metrics.jsonl"
@@ -59,13 +65,13 @@ class MetricsLog:
     Args:
         run_dir: Folder of the run.
         step: Step at which the run goes on: later lines, of steps that will be done again, go.
-        tensorboard: Whether to write for TensorBoard too.
+        config: Whether to write for TensorBoard too, and to draw.
 
     Raises:
-        ConfigError: TensorBoard is asked for and not installed.
+        ConfigError: TensorBoard, or matplotlib, is asked for and not installed.
     """
 
-    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
+    def __init__(self, run_dir: Path, step: int, config: TrainerConfig) -> None:
         self.path = run_dir / METRICS
         kept = []
         if self.path.exists():
@@ -78,7 +84,7 @@ class MetricsLog:
         write_text_atomically(self.path, "".join(f"{line}\n" for line in kept))
         self.began = time.monotonic()
         self.board: Any = None
-        if tensorboard:
+        if config.tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as err:
@@ -86,6 +92,8 @@ class MetricsLog:
                     "trainer.tensorboard=true needs `pip install 'bpnet-nlvl[tensorboard]'`"
                 ) from err
             self.board = SummaryWriter(run_dir, purge_step=step)
+        if config.figures:
+            check_matplotlib()
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record; it must hold ``step``."""
@@ -98,6 +106,20 @@ class MetricsLog:
             for name, value in flat.items():
                 if name != "step":
                     self.board.add_scalar(f"{part}/{name}", value, record["step"])
+
+    def draw(self, predictions: Sequence[Prediction], step: int) -> None:
+        """Put figures of answers beside the metrics, where there is TensorBoard.
+
+        Args:
+            predictions: With their annotations.
+            step: The step of the model that gave them.
+        """
+        for prediction in predictions if self.board is not None else ():
+            truth = prediction.annotation
+            assert truth is not None
+            drawn = answer_of(prediction, truth.query, truth.video_id, truth.duration_seconds)
+            image = plot_image([drawn])
+            self.board.add_image(f"answers/{truth.qid}", image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Finish TensorBoard's file."""

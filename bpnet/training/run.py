@@ -33,11 +33,12 @@ from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.models.bpnet import BPNet
 from bpnet.ranks import ALONE, Ranks
+from bpnet.report import spread
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import TrainingState, deciding_settings, find_state, keep_best
 from bpnet.training.step import autocast_dtype
-from bpnet.training.validation import answer
+from bpnet.training.validation import Validation, answer
 from bpnet.types import Annotation
 from bpnet.version import __version__
 
@@ -118,11 +119,11 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
         "" if ranks.size == 1 else f", {ranks.size} processes, {torch.get_num_threads()} threads",
     )
 
-    def validate(trained: BPNet) -> dict[str, float]:
+    def validate(trained: BPNet) -> Validation:
         assert validation is not None
-        return validation_metrics(
-            answer(trained, validation, config.trainer, device, ranks), VSLNET
-        )
+        found = answer(trained, validation, config.trainer, device, ranks)
+        shown = spread(found, config.trainer.figures)
+        return Validation(validation_metrics(found, VSLNET), shown)
 
     def make_checkpoint(trained: BPNet, note: dict[str, Any]) -> Checkpoint:
         return Checkpoint(

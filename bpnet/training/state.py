@@ -38,6 +38,7 @@ FREE = {
         "device",
         "save_every_steps",
         "tensorboard",
+        "figures",
         "calibrate",
         "profile",
     ),

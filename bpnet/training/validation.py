@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import torch
 
 from bpnet.config import TrainerConfig
@@ -10,6 +13,19 @@ from bpnet.evaluation.evaluate import predict_all
 from bpnet.evaluation.predictions import Prediction
 from bpnet.models.bpnet import BPNet
 from bpnet.ranks import ALONE, Ranks
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Validation:
+    """How a model did on the validation part.
+
+    Attributes:
+        metrics: Percent by name.
+        shown: Some of its answers, to be drawn.
+    """
+
+    metrics: dict[str, float]
+    shown: Sequence[Prediction] = ()
 
 
 def answer(

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
+from bpnet.config import TrainerConfig
 from bpnet.errors import AnnotationError, ConfigError, FeatureError, MissingVideoError
 from bpnet.evaluation.parts import read_parts
 from bpnet.training import run, step, validation
@@ -285,7 +286,7 @@ def test_metrics_of_steps_that_are_done_again_go(tmp_path: Path) -> None:
         '{"step": 30, "validation": {"mIoU": 3}',  # half a line, though it ends with a brace
     ]
     (tmp_path / METRICS).write_text("\n".join(lines))
-    metrics_log = MetricsLog(tmp_path, 15, tensorboard=False)
+    metrics_log = MetricsLog(tmp_path, 15, TrainerConfig())
     metrics_log.write({"step": 20, "total": 0.25})
     metrics_log.close()
     found = [(record["step"], record["total"]) for record in records(tmp_path)]
