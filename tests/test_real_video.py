@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_real_sentences_to_a_report(
     page = tmp_path / "report.html"
     capsys.readouterr()
     options = ["--checkpoint", str(checkpoint), "--json", "--report", str(page), "--top", "3"]
+    options += ["--embed", "--plot", str(tmp_path / "found.png")]
     main(["localize", str(video), *sentences, *options])
     answers = json.loads(capsys.readouterr().out)
     assert len(answers) == len(sentences) == 4
@@ -59,7 +61,10 @@ def test_real_sentences_to_a_report(
         for moment in moments:
             assert 0 <= moment["start_seconds"] < moment["end_seconds"] <= 31.2
     html = page.read_text(encoding="utf-8")
-    assert html.count("data:image/jpeg;base64,") == 10 * len(sentences)
+    assert html.count("data:image/jpeg;base64,") == 10
+    assert html.count('data-video="#video-0"') == len(sentences)
+    assert b64encode(video.read_bytes()).decode() in html
+    assert (tmp_path / "found.png").stat().st_size > 50_000  # with frames
     assert "person flipped the light switch near the door." in html
 
 

@@ -189,7 +189,7 @@ def _rows(answer: ReportAnswer) -> list[tuple[str, Moment | tuple[float, float]]
         (f"true {number}" if several else "true", one)
         for number, one in enumerate(answer.targets, start=1)
     ]
-    candidates = list(itertools.chain(*answer.candidates))[:_MOST_CANDIDATES]
+    candidates = [*answer.moments, *answer.others][:_MOST_CANDIDATES]
     return rows + [(str(rank), one) for rank, one in enumerate(candidates, start=1)]
 
 
@@ -268,7 +268,7 @@ def _curves(
             va="center",
             transform=axes.transAxes,
         )
-    axes.set_ylim(0, 1.06 * top)
+    axes.set_ylim(0.02 * top, 1.06 * top)  # the line of what is zero lies below
     axes.spines["bottom"].set(visible=True, color=LINE)
 
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from bpnet.types import Moment
 
-MOST_CANDIDATES = 20  # drawn of a query
 Curve = npt.NDArray[np.floating[Any]]
 
 
@@ -58,12 +57,10 @@ class ReportAnswer:
             assert values is None or len(values) == len(self.edges_seconds) - 1, len(values)
 
     @property
-    def candidates(self) -> tuple[list[Moment], list[Moment]]:
-        """The answers, and the other candidates by their scores; few enough to be drawn."""
-        answers = list(self.moments[:MOST_CANDIDATES])
+    def others(self) -> list[Moment]:
+        """The candidates that are no answers, best first."""
         others = [one for one in self.proposals if one not in self.moments]
-        others.sort(key=lambda one: -one.score)
-        return answers, others[: MOST_CANDIDATES - len(answers)]
+        return sorted(others, key=lambda one: -one.score)
 
     @staticmethod
     def strength(moment: Moment) -> float:

@@ -16,6 +16,8 @@ from bpnet.report.report_answer import Curve, ReportAnswer
 from bpnet.report.times import interval, ticks
 from bpnet.types import Moment
 
+_MOST_CANDIDATES = 20  # drawn of a sentence
+
 
 def timeline(answer: ReportAnswer, *, film: str = "", playable: bool = False) -> str:
     """The lanes.
@@ -82,29 +84,27 @@ def _rows(answer: ReportAnswer, playable: bool) -> str:
     for number, target in enumerate(answer.targets, start=1):
         name = f"true moment{f' {number}' * several}"
         rows.append(_row(answer, target, "target", f"true{f' {number}' * several}", name, playable))
-    answers, others = answer.candidates
-    kinds = ["moment", *["candidate"] * (len(answers) + len(others))]
-    if not answers:
-        kinds[0] = "candidate"
+    answers = list(answer.moments[:_MOST_CANDIDATES])
+    others = answer.others
+    most = others[: _MOST_CANDIDATES - len(answers)]
     drawn = [
-        _candidate(answer, one, kind, rank, playable)
-        for rank, (one, kind) in enumerate(zip([*answers, *others], kinds, strict=False), start=1)
+        _candidate(answer, one, "moment" if rank == 1 and answers else "candidate", rank, playable)
+        for rank, one in enumerate([*answers, *most], start=1)
     ]
     rows += drawn[: len(answers)]
     shown = f'<ul class="rows">{"".join(rows)}</ul>' if rows else ""
-    if not others:
+    if not most:
         return shown
-    total = len(answer.proposals) - len(answers)
-    of = f", the best of {total}" if total > len(others) else ""
-    said = f"{len(others)} {'more ' * bool(answers)}candidate{'s' * (len(others) > 1)}{of}"
+    of = f", the best of {len(others)}" if len(others) > len(most) else ""
+    said = f"{len(most)} {'more ' * bool(answers)}candidate{'s' * (len(most) > 1)}{of}"
     more = f'<ul class="rows">{"".join(drawn[len(answers) :])}</ul>'
     return f"{shown}<details><summary>{said}</summary>{more}</details>"
 
 
 def _candidate(answer: ReportAnswer, moment: Moment, kind: str, rank: int, playable: bool) -> str:
-    score = f'<span class="heard">, score </span><span class="score">{moment.score:.2f}</span>'
+    score = f'<span class="heard"> score </span><span class="score">{moment.score:.2f}</span>'
     if moment.probability is not None:
-        score += f'<span class="heard">, right with probability {moment.probability:.2f}</span>'
+        score += f'<span class="heard"> right with probability {moment.probability:.2f}</span>'
     strength = f"--strength:{100 * answer.strength(moment):.0f}%;"
     name = f"candidate {rank}"
     return _row(answer, moment, kind, str(rank), name, playable, score, strength)

@@ -159,6 +159,7 @@ def test_a_visit(page: Any, video: Path, temporary: Path) -> None:
     assert [row["query"] for row in files["moments.json"].json()["answers"]] == QUERIES
     assert files["clips.zip"].body()[:2] == b"PK"
     assert "Moments of our holiday (1).mp4" in files["report.html"].text()
+    assert str(temporary) not in files["report.html"].text()
     assert str(temporary) not in page.content()
 
     score = page.get_by_label("number input for Least score")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -50,7 +52,24 @@ def test_report(visit: Visit, tmp_path: Path) -> None:
     write_answers(visit, answers, tmp_path / "out.html")
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "Moments of one of ours.mp4" in page and all(query in page for query in QUERIES)
-    assert page.count("<article>") == sum(score >= least for score in scores)
-    missed = QUERIES[scores.index(min(scores))]
-    assert f"not in this video, by a score of {least:g}: {missed}" in page
-    assert page.count("data:image/jpeg") == 10 * page.count("<article>")
+    assert page.count("<article ") == len(QUERIES)
+    assert page.count("Not in this video") == sum(score < least for score in scores)
+    assert f"the best candidate scores {min(scores):.2f}, less than {least:.2f}." in page
+    assert page.count("data:image/jpeg") == 10  # once, for all sentences
+    # The video is in the page, and where it lay is not.
+    holder = re.search(r'<script type="text/plain" id="video-0"[^>]*>([^<]*)<', page)
+    assert holder is not None
+    assert base64.b64decode(holder[1]) == visit.player.read_bytes()
+    assert page.count('data-video="#video-0"') == len(QUERIES)
+    assert str(visit.player) not in page and str(tmp_path) not in page
+
+
+def test_a_report_of_a_large_video_does_without_it(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert visit.answers is not None
+    monkeypatch.setattr("bpnet.report.media.MOST_EMBEDDED", 100)
+    write_answers(visit, visit.answers, tmp_path / "out.html")
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.count("<article ") == len(QUERIES)
+    assert "<video" not in page and 'data-video="' not in page

@@ -13,6 +13,7 @@ import tiny_run
 
 from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet_features import FeatureStore, FeatureWriter
+from bpnet_features.sample import render_sample
 
 COLUMNS = {f"R@{n},IoU={m}" for n in (1, 5) for m in (0.3, 0.5, 0.7)} | {"mIoU"}
 
@@ -71,6 +72,24 @@ def test_what_is_written_and_printed(bpnet, dataset_root: Path, run_dir: Path) -
         assert name in out
     assert f"{results['metrics']['mIoU']:.2f}" in out
     assert "written to found" in out
+
+
+def test_a_report_with_videos(bpnet, run_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (video,) = render_sample(tmp_path / "made", 1, progress=False)
+    (tmp_path / "videos").mkdir()
+    video.rename(tmp_path / "videos" / "v11.mp4")
+    (tmp_path / "videos" / "v10.txt").write_text("no video of this one")
+    line = [f"checkpoint={run_dir}", "split=test", "report=4", "videos=videos"]
+    status, _, err = bpnet("evaluate", *line, "out=linked")
+    assert status == 0, err
+    page = (tmp_path / "linked" / "report.html").read_text()
+    assert page.count("<article ") == 4
+    assert page.count(' data-video="../videos/v11.mp4"') == page.count(' data-video="') == 2
+    assert page.count("<use ") == 2 and page.count("data:image/jpeg") == 10
+    assert bpnet("evaluate", *line, "out=whole", "embed=true")[0] == 0
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert page.count(' data-video="#video-0"') == 2
 
 
 def test_batch_size_changes_nothing(bpnet, run_dir: Path) -> None:

@@ -134,6 +134,38 @@ def test_a_report(bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path) -> N
     assert (status, err) == (0, "")
     page = (tmp_path / "answers.html").read_text()
     assert all(query in page for query in QUERIES)
+    assert "<video" not in page
+
+
+def test_a_report_and_a_figure_show_what_is_printed(
+    bpnet, dataset_root: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5", "--json"]
+    scores = [
+        one["score"] for (one, *_) in json.loads(bpnet("localize", "v11", *QUERIES, *line)[1])
+    ]
+    least = str(max(scores))  # the other sentence is not in the video
+    drawn = ["--report", "a.html", "--plot", "a.svg", "--top", "2", "--min-score", least]
+    status, out, err = bpnet("localize", "v11", *QUERIES, *line, *drawn)
+    assert (status, err) == (0, "")
+    printed = json.loads(out)
+    assert printed == json.loads(bpnet("localize", "v11", *QUERIES, *line, *drawn[4:])[1])
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("<article ") == 2 and page.count("Not in this video") == 1
+    assert page.count('class="mark moment"') == 1
+    assert (tmp_path / "a.svg").read_text().count(">not in this video<") == 1
+
+
+def test_what_cannot_be_drawn(bpnet, dataset_root: Path, run_dir: Path) -> None:
+    line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5"]
+    status, _, err = bpnet("localize", "v11", QUERIES[0], *line, "--plot", "a.gif")
+    assert status == 2 and "'a.gif': expected a name in .png, .svg, .pdf" in err
+    status, _, err = bpnet("localize", "v11", *QUERIES * 7, *line, "--plot", "a.png")
+    assert status == 2 and "14 sentences in one figure: expected 1 to 12" in err
+    for more in ([], ["--report", "a.html"]):
+        status, _, err = bpnet("localize", "v11", QUERIES[0], *line, "--embed", *more)
+        assert status == 2 and "--embed: expected a video file and --report" in err
 
 
 def test_long_queries_are_cut_with_a_warning(bpnet, dataset_root: Path, run_dir: Path) -> None:

@@ -11,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bpnet.data.collate import collate
 from bpnet.evaluation.predictions import Prediction, read_output
+from bpnet.inference.windows import cut, merge
+from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.build import Sizes, build_model
 from bpnet.models.span_proposer import BoundaryLogits
 from bpnet.models.stage_one import StageOne
 from bpnet.types import Annotation, Moment, Proposals, Saliency, Sample
@@ -100,6 +104,26 @@ def test_probabilities_are_those_of_the_video_alone() -> None:
     assert first.start_probabilities.dtype == np.float32
     assert first.edges_seconds.tolist() == [0, 1, 4, 6]
     assert second.edges_seconds.tolist() == [0, 2.5]
+
+
+@pytest.mark.parametrize("proposer", ["dense", "set", "windows"])
+def test_heads_without_boundaries_give_none(proposer: str) -> None:
+    torch.manual_seed(0)
+    small = {"hidden_dim": 8, "num_heads": 2, "num_conv_layers": 1, "characters": False}
+    sizes = Sizes(2, 5, 0, 4, False, 128)
+    model = build_model(ModelConfig(**small, proposer=proposer), sizes).eval()
+    samples = [make_sample(ClipGrid.uniform(6, 12.0)), make_sample(short_grid())]
+    with torch.inference_mode():
+        found = read_output(model(collate(samples)), samples)
+    for prediction in found:
+        assert prediction.start_probabilities is None and prediction.end_probabilities is None
+        assert len(prediction.highlight_scores) == len(prediction.edges_seconds) - 1
+    # So has an answer that is merged of windows.
+    windows = cut(ClipGrid.uniform(9, 18.0), 6)
+    later = dataclasses.replace(found[0], edges_seconds=found[0].edges_seconds + 6)
+    merged = merge([found[0], later], windows, 0.7)
+    assert merged.start_probabilities is None and merged.end_probabilities is None
+    assert len(merged.highlight_scores) == 9
 
 
 def test_equal_scores_stay_in_the_order_of_probability() -> None:

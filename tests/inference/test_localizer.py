@@ -443,3 +443,26 @@ def test_one_sentence_is_not_a_list_of_letters(localizer: Localizer, store: Feat
     for ask in (video.predict, lambda query: localizer.localize_many([(video, query)])):
         with pytest.raises(ConfigError, match=r"queries='the small circle spins': expected a list"):
             ask(QUERY)
+
+
+QUERIES = ["the small circle spins", "the small circle jumps"]
+
+
+def test_what_is_drawn_is_what_is_found(localizer: Localizer, store: FeatureStore) -> None:
+    video = localizer.open_video(store, "v11")
+    found = video.localize(QUERIES, top=2)
+    least = max(moments[0].score for moments in found)
+    for top, min_score in ((2, 0.0), (2, least)):
+        drawn = video.draw(QUERIES, top, min_score)
+        assert [one.query for one in drawn] == QUERIES
+        answers = video.localize(QUERIES, top, min_score)
+        assert [list(one.moments) for one in drawn] == answers
+        for one, prediction in zip(drawn, video.predict(QUERIES), strict=True):
+            assert (one.video_id, one.video, list(one.frames)) == ("v11", None, [])
+            assert one.proposals == prediction.moments
+            np.testing.assert_array_equal(one.highlight_scores, prediction.highlight_scores)
+    assert [] in [list(one.moments) for one in drawn]
+    with pytest.raises(ConfigError, match="expected a list of queries"):
+        video.draw(QUERIES[0])
+    with pytest.raises(ConfigError, match="top=0"):
+        video.draw(QUERIES, top=0)
