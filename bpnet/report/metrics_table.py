@@ -80,7 +80,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
             cells = [f"{values[column]:.1f}" if column in values else "" for column in columns]
             body += (
                 f"<tr><th scope=row>{name}</th><td>{'</td><td>'.join(cells)}</td></tr>"
-                f"<tr class=why><td colspan={len(columns) + 1}>{sentence}</td></tr>"
+                f"<tr class=why><td colspan={len(columns) + 1}><span>{sentence}</span></td></tr>"
             )
     caption = (
         f"{metrics['num_queries']:,} queries of {text(metrics.get('dataset', ''))} "

@@ -15,6 +15,7 @@ from bpnet.report.reliability import reliability_card
 from bpnet.report.report_answer import ReportAnswer
 from bpnet.report.template import PLAYER, full_page
 from bpnet.report.timeline import span_text, timeline
+from bpnet.report.times import LONG, clock
 from bpnet_features.atomic import write_text_atomically
 
 
@@ -80,7 +81,9 @@ def _film_key(answer: ReportAnswer) -> tuple[Any, ...]:
 
 def _card(answer: ReportAnswer, number: int, address: str | None, film: str) -> str:
     """One sentence: heading, facts, lanes."""
-    facts = [f"video {text(answer.video_id)}", f"{answer.duration_seconds:.1f} s"]
+    seconds = answer.duration_seconds
+    length = f"{seconds:.1f} s" if seconds < LONG else clock(seconds)
+    facts = [f"video {text(answer.video_id)}", length]
     if answer.moments:
         best = answer.moments[0]
         facts.append(f'answer <b class="moment">{span_text(answer, best)}</b>')

@@ -26,7 +26,7 @@ MOST_ANSWERS = 12  # in one figure
 _MOST_CANDIDATES = 8  # of an answer, where the page shows more on demand
 _MOST_FRAMES = 12
 _WIDTH = 7.2  # inches, of both columns of a paper
-_LEFT, _RIGHT = 1.55, 0.12  # inches beside the lanes; names and scores stand to the left
+_LEFT, _RIGHT = 1.95, 0.12  # inches beside the lanes; names and scores stand to the left
 _TITLE, _FILM, _CURVES, _HIGHLIGHT, _ROW, _AXIS, _GAP = 0.46, 0.46, 0.42, 0.3, 0.19, 0.3, 0.08
 _START, _END, _MARKED, _MOMENT, _WEAK, _TARGET = (
     *("#0e8a9c", "#d9772b", "#a8479b"),
@@ -219,7 +219,7 @@ def _bar(
     inch = 1 / (_WIDTH - _LEFT - _RIGHT)
     axes.text(-(_LEFT - 0.12) * inch, place, name, color=ink, **beside)
     times = interval(start, end, answer.duration_seconds)
-    indent = 0.58 if is_target else 0.38
+    indent = 0.55 if is_target else 0.32
     axes.text(-(_LEFT - indent) * inch, place, times, color=ink, **beside)
     if isinstance(span, Moment):
         axes.text(-0.1 * inch, place, f"{span.score:.2f}", color=SOFT, ha="right", **beside)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bpnet.report.metrics_table import text
 from bpnet.report.report_answer import Curve, ReportAnswer
-from bpnet.report.times import interval, ticks
+from bpnet.report.times import LONG, interval, ticks
 from bpnet.types import Moment
 
 _MOST_CANDIDATES = 20  # drawn of a sentence
@@ -60,7 +60,8 @@ def timeline(answer: ReportAnswer, *, film: str = "", playable: bool = False) ->
         f'<i class="band" style="{_place(answer, *one)}"></i>' for one in answer.targets
     )
     return (
-        f'<div class="timeline"><div class="behind" aria-hidden="true">{lines}{bands}</div>'
+        f'<div class="timeline {_width(answer)}">'
+        f'<div class="behind" aria-hidden="true">{lines}{bands}</div>'
         f'{"".join(lanes)}<div class="lane axis" aria-hidden="true"><span></span>'
         f'<div class="plot">{labels}</div></div>'
         '<div class="over" aria-hidden="true"><i class="now"></i></div></div>'
@@ -75,6 +76,13 @@ def percent(answer: ReportAnswer, seconds: float) -> str:
 def span_text(answer: ReportAnswer, span: Moment | tuple[float, float]) -> str:
     """Times of a moment, as its video's length asks for."""
     return interval(*_ends(span), answer.duration_seconds)
+
+
+def _width(answer: ReportAnswer) -> str:
+    """How wide times are, which stand beside the bars."""
+    if answer.duration_seconds < LONG:
+        return "seconds"
+    return "minutes" if answer.duration_seconds < 3600 else "hours"
 
 
 def _rows(answer: ReportAnswer, playable: bool) -> str:

@@ -30,7 +30,7 @@ def test_a_button_for_each_moment(visit: Visit) -> None:
         length = min(moment.end_seconds, duration) - moment.start_seconds
         assert abs(float(width) / 100 * duration - length) < 0.01
     assert re.findall("<h2 id=[^>]*>([^<]*)</h2>", page) == QUERIES
-    assert page.count('<div class="timeline">') == len(QUERIES)  # the report's lanes of each
+    assert page.count('<div class="timeline seconds">') == len(QUERIES)  # the report's
     assert page.count('class="curve highlight"') == len(QUERIES)
 
 

@@ -69,7 +69,7 @@ def test_bars_are_where_their_seconds_are(answer: ReportAnswer) -> None:
     )
     sure = [Moment(4.0, 9.0, 1.0)]
     image = plot_image([dataclasses.replace(bare, moments=sure, proposals=sure)])
-    left, right = 1.55 * 110, (7.2 - 0.12) * 110  # of the time axis, from inches
+    left, right = 1.95 * 110, (7.2 - 0.12) * 110  # of the time axis, from inches
 
     def place(seconds: float) -> float:
         return left + seconds / 20 * (right - left)
