@@ -30,7 +30,7 @@ _LEFT, _RIGHT = 1.95, 0.12  # inches beside the lanes; names and scores stand to
 _TITLE, _FILM, _CURVES, _HIGHLIGHT, _ROW, _AXIS, _GAP = 0.46, 0.46, 0.42, 0.3, 0.19, 0.3, 0.08
 _START, _END, _MARKED, _MOMENT, _WEAK, _TARGET = (
     *("#0e8a9c", "#d9772b", "#a8479b"),
-    *("#3f5bd9", "#cdd4ee", "#1b7d4b"),
+    *("#3f5bd9", "#b9c2e6", "#1b7d4b"),
 )
 
 
