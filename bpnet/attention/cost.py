@@ -86,7 +86,7 @@ CUDA_COSTS = Costs(
     launch_seconds=2e-5,
     bytes_per_second=1.5e12,
     copied_bytes_per_second=1e12,
-    flash_flops_per_second=0.0,
+    flash_flops_per_second=2e14,
     bmm_flops_per_second=5e13,
 )
 

@@ -47,7 +47,15 @@ def bmm_partial(
 def flash_partial(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """PyTorch's tiled kernel for CPUs, which never has the logits in memory; as `bmm_partial`."""
+    """PyTorch's tiled kernels, which never have the logits in memory; as `bmm_partial`.
+
+    On CUDA they take no mask: masked blocks, which are short ones, are done by two products.
+    """
+    if q.device.type == "cuda":
+        if mask is not None:
+            return bmm_partial(q, k, v, scale, mask)
+        found = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
+        return found[0], found[1]
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, False, attn_mask=mask, scale=scale
     )
@@ -55,27 +63,38 @@ def flash_partial(
 
 
 @functools.cache
-def flash_is_right() -> bool:
-    """Whether the kernel is there and does what we use it for; it is private to PyTorch."""
+def flash_is_right(device: str = "cpu") -> bool:
+    """Whether the kernel is there and does what we use it for; it is private to PyTorch.
+
+    Args:
+        device: Type of device, ``"cpu"`` or ``"cuda"``.
+    """
     generator = torch.Generator().manual_seed(0)
+    dtype, limit = (torch.float32, 1e-5) if device == "cpu" else (torch.float16, 1e-2)
     with torch.no_grad(), torch.inference_mode(False):
-        q, k, v = (torch.randn(2, 3, n, 8, generator=generator) for n in (5, 7, 7))
-        mask = torch.zeros(2, 1, 1, 7)
+        q, k, v = (
+            torch.randn(2, 3, n, 8, generator=generator).to(device, dtype) for n in (5, 7, 7)
+        )
+        mask = torch.zeros(2, 1, 1, 7, device=device)
         mask[1, ..., 4:] = -math.inf
         try:
             for one in (None, mask):
                 pairs = zip(
                     flash_partial(q, k, v, 0.3, one), bmm_partial(q, k, v, 0.3, one), strict=True
                 )
-                if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs):
-                    log.debug("the flash kernel for CPUs disagrees with matmul: not used")
+                if not all(torch.allclose(a, b, atol=limit) for a, b in pairs):
+                    log.debug("PyTorch's flash kernel (%s) disagrees with matmul: not used", device)
                     return False
         except (AttributeError, RuntimeError, TypeError) as err:
-            log.debug("no flash kernel for CPUs that we know how to call: %s", err)
+            log.debug("no flash kernel (%s) that we know how to call: %s", device, err)
             return False
     return True
 
 
 def can_flash(q: Tensor) -> bool:
-    """Whether `flash_partial` takes this tensor."""
-    return q.device.type == "cpu" and flash_is_right()
+    """Whether `flash_partial` takes this tensor of width d."""
+    if q.device.type == "cpu":
+        return flash_is_right()
+    half = q.dtype in (torch.float16, torch.bfloat16)
+    fits = q.shape[-1] % 8 == 0 and q.shape[-1] <= 256
+    return q.device.type == "cuda" and half and fits and flash_is_right("cuda")

@@ -143,7 +143,7 @@ def _run(
 
 def choose_partial(q: Tensor, costs: Costs | None = None) -> Partial:
     """The kernel for one block of keys: the tiled one where there is one and it is the faster."""
-    costs = costs or CPU_COSTS
+    costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
     faster = costs.flash_flops_per_second >= costs.bmm_flops_per_second
     return flash_partial if faster and can_flash(q) else bmm_partial
 
@@ -153,7 +153,9 @@ def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs | None) -> st
     if q.device.type == "cuda":
         from bpnet.attention.triton_call import has_triton
 
-        if has_triton():
+        # One segment that all see, and nothing else, is one call of PyTorch's own kernel.
+        whole = len(plan.segments) == 1 and plan.segments[0].num_sequences == plan.num_sequences
+        if has_triton() and not (whole and not has_own and can_flash(q)):
             return "triton"
     chosen = cheapest(plan, q.shape[1], has_own, costs)
     log.debug("%d sequences, %d rows: backend %s", plan.num_sequences, plan.num_rows, chosen)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
+import itertools
 import math
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +20,13 @@ from bpnet.errors import AttentionError
 # ones are read by the program that writes the output.
 LONG_TOKENS = 1024
 # Fewer keys than this are not worth a program of their own.
-MIN_SPLIT_TOKENS = 256
+MIN_SPLIT_TOKENS = 128
+# Keys of a block, and values, take so much of a processor's own memory; three blocks of both are
+# under way at a time, and two programs have room beside each other on an H100.
+BLOCK_BYTES = 16 * 1024
 
 
+@functools.cache
 def has_triton() -> bool:
     """Whether Triton is installed."""
     return importlib.util.find_spec("triton") is not None
@@ -31,14 +38,18 @@ class Blocks:
 
     Attributes:
         segment_rows: Rows of a tile in phase one: a power of two >= 16, as are the others.
+        segment_keys: Keys of a block in phase one.
+        segment_warps: Warps of a program in phase one.
         sequence_rows: Rows of a tile in phase two.
-        keys: Keys of a block.
+        sequence_keys: Keys of a block in phase two.
         width: The head's width, filled up.
     """
 
     segment_rows: int
+    segment_keys: int
+    segment_warps: int
     sequence_rows: int
-    keys: int
+    sequence_keys: int
     width: int
 
 
@@ -55,7 +66,7 @@ class Tables:
         sequence_tasks: (n, 8): a sequence's first row, its rows, the tile's begin and end, begin
             and end of its pieces, begin and end of its partial results.
         pieces: (n, 5).
-        entries: (n) what leads from a row to a partial result.
+        entries: (n, 1): what leads from a row to a partial result.
         num_slots: Rows of partial results.
     """
 
@@ -68,18 +79,30 @@ class Tables:
 
 def choose_blocks(plan: AttnPlan, group: int) -> Blocks:
     """Tiles for a plan: as many rows as there are, within what a program can hold."""
-    most = max((one.stop - one.start for one in map(plan.row_range, plan.shared)), default=1)
-    wide = plan.layout.head_dim > 128
+    layout = plan.layout
+    width = _power(layout.head_dim, 16, 1 << 20)
+    # Rows x width are registers; single precision is three products of parts, and takes more.
+    most = 16384 if layout.dtype.itemsize == 2 else 4096
+    rows = max((one.stop - one.start for one in map(plan.row_range, plan.shared)), default=1)
+    segment_rows = _power(rows * group, 16, max(16, min(128, most // width)))
+    keys = max(16, min(128, BLOCK_BYTES // (width * layout.dtype.itemsize)))
+    longest = max((one.num_tokens for one in itertools.chain(*plan.private)), default=1)
     return Blocks(
-        segment_rows=_power(most * group, 16, 32 if wide else 64),
-        sequence_rows=_power(max(plan.rows) * group, 16, 32 if wide else 64),
-        keys=32 if wide else 64,
-        width=_power(plan.layout.head_dim, 16, 1 << 20),
+        segment_rows=segment_rows,
+        segment_keys=keys,
+        segment_warps=8 if segment_rows == 128 else 4,
+        sequence_rows=_power(max(plan.rows) * group, 16, max(16, min(64, most // width))),
+        sequence_keys=_power(max(longest, *plan.rows), 16, min(64, keys)),
+        width=width,
     )
 
 
 def _power(number: int, least: int, most: int) -> int:
     return max(least, min(most, 1 << (number - 1).bit_length()))
+
+
+def _whole(number: int, size: int) -> int:
+    return math.ceil(number / size) * size
 
 
 def make_tables(plan: AttnPlan, group: int, blocks: Blocks, num_processors: int) -> Tables:
@@ -109,7 +132,7 @@ def make_tables(plan: AttnPlan, group: int, blocks: Blocks, num_processors: int)
         rows = plan.row_range(one)
         num_rows = rows.stop - rows.start
         num_splits = max(1, min(wanted, one.num_tokens // MIN_SPLIT_TOKENS))
-        size = math.ceil(math.ceil(one.num_tokens / num_splits) / blocks.keys) * blocks.keys
+        size = _whole(math.ceil(one.num_tokens / num_splits), blocks.segment_keys)
         for start in range(0, one.num_tokens, size):
             slot = num_slots - rows.start
             num_slots += num_rows
@@ -132,19 +155,14 @@ def make_tables(plan: AttnPlan, group: int, blocks: Blocks, num_processors: int)
         for begin in range(0, num_rows * group, blocks.sequence_rows):
             end = min(begin + blocks.sequence_rows, num_rows * group)
             sequence_tasks.append([plan.offsets[place], num_rows, begin, end, *ranges])
-    device = plan.layout.device
-
-    def table(lines: list[list[int]], width: int) -> Tensor:
-        return torch.tensor(lines or [[0] * width], dtype=torch.int64).to(device)
-
-    flat = [slot for several in entries for slot in several]
-    return Tables(
-        segment_tasks=table(segment_tasks, 9)[: len(segment_tasks)],
-        sequence_tasks=table(sequence_tasks, 8),
-        pieces=table(pieces, 5),
-        entries=table([flat or [0]], 1)[0],
-        num_slots=num_slots,
-    )
+    flat = [[slot] for several in entries for slot in several]
+    parts = ((segment_tasks, 9), (sequence_tasks, 8), (pieces, 5), (flat, 1))
+    # One tensor, for it takes as long to send one number to a device as to send them all.
+    numbers = [number for lines, _ in parts for line in lines for number in line]
+    on_device = torch.tensor(numbers, dtype=torch.int64).to(plan.layout.device)
+    split = on_device.split([len(lines) * width for lines, width in parts])
+    tables = (one.view(-1, width) for one, (_, width) in zip(split, parts, strict=True))
+    return Tables(*tables, num_slots=num_slots)
 
 
 def _piece(segment: Segment, start: int, num_tokens: int) -> list[int]:
@@ -198,46 +216,60 @@ def triton_attention(
     from bpnet.attention.triton_ops import segment_kernel, sequence_kernel
 
     num_heads, width = q.shape[1:]
-    kv_heads = plan.layout.num_kv_heads
-    group = num_heads // kv_heads
+    group = num_heads // plan.layout.num_kv_heads
     if num_processors is None:
-        on_cuda = q.device.type == "cuda"
-        num_processors = (
-            torch.cuda.get_device_properties(q.device).multi_processor_count if on_cuda else 1
-        )
+        num_processors = _num_processors(q.device)
     processors = num_processors
-    blocks = plan.keep(("triton blocks", group), lambda: choose_blocks(plan, group))
-    tables = plan.keep(
-        ("triton tables", group, processors),
-        lambda: make_tables(plan, group, blocks, processors),
+    blocks, tables, sizes = plan.keep(
+        ("triton", group, processors), lambda: _prepare(plan, group, processors)
     )
     q = q.contiguous()
     new_k = q if own_k is None else own_k.contiguous()
     new_v = q if own_v is None else own_v.contiguous()
-    part_out = q.new_empty((max(1, tables.num_slots), num_heads, width), dtype=torch.float32)
-    part_lse = q.new_empty((max(1, tables.num_slots), num_heads), dtype=torch.float32)
+    part_out = q.new_empty((tables.num_slots, num_heads, width), dtype=torch.float32)
+    part_lse = q.new_empty((tables.num_slots, num_heads), dtype=torch.float32)
     out = torch.empty_like(q)
-    lse = q.new_empty(q.shape[:2], dtype=torch.float32)
-    sizes = {
-        "HEADS": num_heads,
-        "GROUP": group,
-        "WIDTH": width,
-        "ALIGN": math.gcd(width, 8),
-        # Stores begin at least there; a wider load of an address that is not would be wrong.
-        "ALIGN_BYTES": math.gcd(width * q.element_size(), 16),
-        # The interpreter multiplies the bits of bfloat16 numbers as if they were integers.
-        "SINGLE": q.device.type == "cpu" and q.dtype == torch.bfloat16,
-        "BLOCK_N": blocks.keys,
-        "BLOCK_D": blocks.width,
-    }
+    lse = q.new_empty((len(q), num_heads), dtype=torch.float32)
+    scale *= math.log2(math.e)  # logits are to the base 2 inside
     if len(tables.segment_tasks):
-        segment_kernel[(len(tables.segment_tasks), kv_heads)](
+        segment_kernel[(len(tables.segment_tasks), plan.layout.num_kv_heads)](
             q, tables.segment_tasks, part_out, part_lse, layer, scale,
-            BLOCK_M=blocks.segment_rows, **sizes,
+            BLOCK_M=blocks.segment_rows, BLOCK_N=blocks.segment_keys,
+            num_warps=blocks.segment_warps, **sizes,
         )  # fmt: skip
-    sequence_kernel[(len(tables.sequence_tasks), kv_heads)](
+    sequence_kernel[(len(tables.sequence_tasks), plan.layout.num_kv_heads)](
         q, new_k, new_v, tables.sequence_tasks, tables.pieces, tables.entries,
         part_out, part_lse, out, lse, layer, scale,
-        HAS_OWN=own_k is not None, CAUSAL=causal, BLOCK_M=blocks.sequence_rows, **sizes,
+        HAS_OWN=own_k is not None, CAUSAL=causal,
+        BLOCK_M=blocks.sequence_rows, BLOCK_N=blocks.sequence_keys, **sizes,
     )  # fmt: skip
     return out, lse
+
+
+@functools.cache
+def _num_processors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _prepare(
+    plan: AttnPlan, group: int, num_processors: int
+) -> tuple[Blocks, Tables, dict[str, Any]]:
+    """What does not change from call to call."""
+    layout = plan.layout
+    blocks = choose_blocks(plan, group)
+    sizes = {
+        "HEADS": group * layout.num_kv_heads,
+        "GROUP": group,
+        "WIDTH": layout.head_dim,
+        # Stores begin at least there; a wider load of an address that is not would be wrong.
+        "ALIGN_BYTES": math.gcd(layout.head_dim * layout.dtype.itemsize, 16),
+        # The interpreter multiplies the bits of bfloat16 numbers as if they were integers.
+        "SINGLE": layout.device.type == "cpu" and layout.dtype == torch.bfloat16,
+        # Single precision as three products on tensor cores, each of parts of the numbers, right
+        # to about 1e-6; "ieee" would do without the tensor cores, and "tf32" is right to 1e-3.
+        "PRECISION": "tf32x3" if layout.dtype == torch.float32 else "ieee",
+        "BLOCK_D": blocks.width,
+    }
+    return blocks, make_tables(plan, group, blocks, num_processors), sizes
