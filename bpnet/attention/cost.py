@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from bpnet.attention.dense_ops import keeps_packed
 from bpnet.attention.plan import AttnPlan
 from bpnet.attention.torch_ops import split_phases
 from bpnet.errors import AttentionError
@@ -73,15 +74,15 @@ class Costs:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-# One core of a busy 2.x GHz server. What decides is mostly the ratio of the numbers.
+# Of benchmarks/calibrate_attention.py on one core of an AMD EPYC server.
 CPU_COSTS = Costs(
-    launch_seconds=2e-5,
-    bytes_per_second=6.9e9,
-    copied_bytes_per_second=4e9,
-    flash_flops_per_second=7e10,
-    bmm_flops_per_second=5e10,
+    launch_seconds=1.9e-5,
+    bytes_per_second=4.7e10,
+    copied_bytes_per_second=2.9e10,
+    flash_flops_per_second=7.9e10,
+    bmm_flops_per_second=6.7e10,
 )
-# From data sheets and common launch times, not measured.
+# From data sheets and common launch times, not measured; asked for only where Triton is missing.
 CUDA_COSTS = Costs(
     launch_seconds=2e-5,
     bytes_per_second=1.5e12,
@@ -114,13 +115,14 @@ class Work:
         return self.launches * costs.launch_seconds + copying + busy
 
 
-def estimate(plan: AttnPlan, num_heads: int, has_own: bool) -> dict[str, Work]:
+def estimate(plan: AttnPlan, num_heads: int, has_own: bool, kept: bool = False) -> dict[str, Work]:
     """Work of each backend that runs on PyTorch's own kernels.
 
     Args:
         plan: The plan.
         num_heads: Query heads H.
         has_own: Whether the new tokens are among the keys.
+        kept: Whether the plan has been used before, so that the copies which it keeps are there.
 
     Returns:
         ``"torch"``, ``"packed"`` and ``"expanded"`` with their work.
@@ -140,27 +142,26 @@ def estimate(plan: AttnPlan, num_heads: int, has_own: bool) -> dict[str, Work]:
     )
     unique = sum(one.num_tokens for one in plan.segments) + own
     levels, short = plan.keep("phases", lambda: split_phases(plan))
-    batched = has_own or any(short)
+    pieces = [one.num_tokens for several in short for one in several]
+    batched = has_own or bool(pieces)
     merges = max(0, len(levels) - (not batched))
     each = sum(one.num_tokens * one.num_sequences for one in plan.segments) + own
     parts = len(plan.segments) + has_own
     mask = 4 * plan.num_rows * unique if plan.num_sequences > 1 and unique else 0
-    launches = sum(len(level) for level in levels) + 2 * merges + 2 * batched
+    launches = sum(len(level) for level in levels) + merges + batched
     merged = state * plan.num_rows * merges
-    # Copying what is short happens once a plan, and is small: it is left out.
+    filled = 0 if kept else token * sum(pieces)
+    beside = token * (own if kept and keeps_packed(plan) else unique) if parts > 1 else 0
     return {
-        "torch": Work(launches, pair * pairs, token * unique + merged, 0.0),
-        "expanded": Work(launches, pair * pairs, token * each + merged, 0.0),
-        "packed": Work(
-            2,
-            pair * plan.num_rows * unique,
-            token * unique + mask,
-            token * unique if parts > 1 else 0.0,
-        ),
+        "torch": Work(launches, pair * pairs, token * unique + merged, filled),
+        "expanded": Work(launches, pair * pairs, token * each + merged, filled),
+        "packed": Work(1, pair * plan.num_rows * unique, token * unique + mask, beside),
     }
 
 
-def cheapest(plan: AttnPlan, num_heads: int, has_own: bool, costs: Costs) -> str:
+def cheapest(
+    plan: AttnPlan, num_heads: int, has_own: bool, costs: Costs, kept: bool = False
+) -> str:
     """The backend with the smallest expected time; see `estimate`."""
-    work = estimate(plan, num_heads, has_own)
+    work = estimate(plan, num_heads, has_own, kept)
     return min(work, key=lambda name: work[name].seconds(costs))

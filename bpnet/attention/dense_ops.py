@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bpnet.attention.partials import Partial
 from bpnet.attention.plan import AttnPlan
+
+# A plan whose keys and values take no more a layer keeps a copy of them side by side.
+KEPT_BYTES = 2 * 2**20
 
 
 def dense_mask(plan: AttnPlan, has_own: bool, causal: bool) -> Tensor:
@@ -88,6 +92,56 @@ def reference_attention(
     return out.to(q.dtype), lse
 
 
+class _Block(NamedTuple):
+    """All keys and values of one layer side by side, kept with a plan.
+
+    Attributes:
+        keys: (1, num_kv_heads, N, d), a view of one block.
+        values: As ``keys``.
+        own_k: The places of the new tokens in it (rows, num_kv_heads, d), or none.
+        own_v: As ``own_k``.
+    """
+
+    keys: Tensor
+    values: Tensor
+    own_k: Tensor
+    own_v: Tensor
+
+
+def keeps_packed(plan: AttnPlan) -> bool:
+    """Whether a plan keeps a copy of all that it sees, so that only the first call copies it."""
+    num_tokens = sum(one.num_tokens for one in plan.segments) + plan.num_rows
+    return num_tokens * plan.layout.token_bytes <= KEPT_BYTES * plan.layout.num_layers
+
+
+def _packed(
+    plan: AttnPlan, layer: int, has_own: bool, causal: bool, group: int
+) -> tuple[_Block | None, Tensor | None]:
+    """The block, where it is kept, and what is added to logits (1, 1, rows · group, N), if any."""
+    layout = plan.layout
+
+    def make_mask() -> Tensor | None:
+        visible = dense_mask(plan, has_own, causal)
+        if bool(visible.all()):
+            return None
+        hidden = torch.zeros(visible.shape, dtype=layout.dtype, device=layout.device)
+        hidden.masked_fill_(~visible, -math.inf)
+        return hidden.repeat_interleave(group, dim=0)[None, None]
+
+    mask = plan.keep(("packed mask", has_own, causal, group), make_mask)
+    if not keeps_packed(plan):
+        return None, mask
+    parts = [one.data[layer] for one in plan.segments]
+    if has_own:
+        size = (2, layout.num_kv_heads, plan.num_rows, layout.head_dim)
+        parts.append(torch.zeros(size, dtype=layout.dtype, device=layout.device))
+    block = torch.cat(parts, dim=2)
+    keys, values = block.unsqueeze(1)
+    num_own = plan.num_rows if has_own else 0
+    own_k, own_v = block[:, :, block.shape[2] - num_own :].transpose(1, 2)
+    return _Block(keys, values, own_k, own_v), mask
+
+
 def packed_attention(
     q: Tensor,
     plan: AttnPlan,
@@ -97,7 +151,8 @@ def packed_attention(
     scale: float,
     causal: bool,
     partial: Partial,
-) -> tuple[Tensor, Tensor]:
+    needs_lse: bool,
+) -> tuple[Tensor, Tensor | None]:
     """One call over all keys with a block mask; the keys are copied side by side.
 
     Args:
@@ -109,25 +164,28 @@ def packed_attention(
         scale: See `reference_attention`.
         causal: See `reference_attention`.
         partial: Attention over one block of keys.
+        needs_lse: Whether the log-sum-exp is asked for.
 
     Returns:
-        Outputs (rows, H, d) and log-sum-exp (rows, H).
+        Outputs (rows, H, d) and log-sum-exp (rows, H), or None.
     """
-    keys, values = dense_keys(plan, layer, own_k, own_v)
-    folded = fold_heads(q, keys.shape[0])
-    group = q.shape[1] // keys.shape[0]
-
-    def make() -> Tensor | None:
-        mask = dense_mask(plan, own_k is not None, causal)
-        if bool(mask.all()):
-            return None
-        hidden = torch.zeros(mask.shape, dtype=q.dtype, device=q.device)
-        hidden.masked_fill_(~mask, -math.inf)
-        return hidden.repeat_interleave(group, dim=0)[None, None]
-
-    mask = plan.keep(("packed_mask", own_k is not None, causal, group, q.dtype), make)
-    out, lse = partial(folded[None], keys[None], values[None], scale, mask)
-    return unfold_heads(out[0], lse[0], q.shape[1])
+    num_kv_heads = plan.layout.num_kv_heads
+    group = q.shape[1] // num_kv_heads
+    has_own = own_k is not None
+    block, mask = plan.keep(
+        ("packed", layer, has_own, causal, group),
+        lambda: _packed(plan, layer, has_own, causal, group),
+    )
+    if block is None:
+        keys, values = (x.unsqueeze(0) for x in dense_keys(plan, layer, own_k, own_v))
+    else:
+        keys, values = block.keys, block.values
+        if own_k is not None and own_v is not None:
+            block.own_k.copy_(own_k)
+            block.own_v.copy_(own_v)
+    out, lse = partial(fold_heads(q, num_kv_heads).unsqueeze(0), keys, values, scale, mask)
+    out = unfold_heads(out.squeeze(0), group)
+    return out, unfold_heads(lse.squeeze(0), group) if needs_lse else None
 
 
 def fold_heads(q: Tensor, num_kv_heads: int) -> Tensor:
@@ -138,11 +196,8 @@ def fold_heads(q: Tensor, num_kv_heads: int) -> Tensor:
     return grouped.transpose(0, 1).flatten(1, 2)
 
 
-def unfold_heads(out: Tensor, lse: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """The way back, of outputs (num_kv_heads, rows · group, d) and their log-sum-exp."""
-    num_kv_heads = out.shape[0]
-    if num_heads == num_kv_heads:
-        return out.transpose(0, 1), lse.transpose(0, 1)
-    group = num_heads // num_kv_heads
-    out = torch.unflatten(out, 1, (-1, group)).transpose(0, 1).flatten(1, 2)
-    return out, torch.unflatten(lse, 1, (-1, group)).transpose(0, 1).flatten(1, 2)
+def unfold_heads(rows: Tensor, group: int) -> Tensor:
+    """The way back, of (num_kv_heads, rows · group, ...), outputs or their log-sum-exp."""
+    if group == 1:
+        return rows.transpose(0, 1)
+    return torch.unflatten(rows, 1, (-1, group)).transpose(0, 1).flatten(1, 2)

@@ -24,8 +24,38 @@ def merge_states(
     Returns:
         Both over all keys, in the wider of the types.
     """
-    # Of two empty sides the difference is no number; either is as good.
-    gap = torch.where(other_lse == -torch.inf, -torch.inf, other_lse - lse)
-    wide = torch.promote_types(torch.promote_types(out.dtype, other_out.dtype), lse.dtype)
-    weight = torch.sigmoid(gap).to(wide)[..., None]
-    return torch.lerp(out.to(wide), other_out.to(wide), weight), torch.logaddexp(lse, other_lse)
+    return merge_pair(out, lse, other_out, other_lse)
+
+
+def merge_pair(
+    out: Tensor,
+    lse: Tensor,
+    other_out: Tensor,
+    other_lse: Tensor,
+    finite: bool = False,
+    only_out: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`merge_states`, with what a caller knows to be needless left out.
+
+    Args:
+        out: See `merge_states`.
+        lse: See `merge_states`.
+        other_out: See `merge_states`.
+        other_lse: See `merge_states`.
+        finite: Whether no entry of ``lse`` is -inf.
+        only_out: Whether the merged log-sum-exp is not needed; ``lse`` takes its place.
+
+    Returns:
+        Both over all keys, in the wider of the types.
+    """
+    gap = other_lse - lse
+    if not finite:
+        # Of two empty sides the difference is no number; either is as good.
+        gap = torch.where(other_lse == -torch.inf, -torch.inf, gap)
+    weight = torch.sigmoid(gap).unsqueeze(-1)
+    if out.dtype == other_out.dtype == weight.dtype:
+        merged = torch.lerp(out, other_out, weight)
+    else:
+        wide = torch.promote_types(torch.promote_types(out.dtype, other_out.dtype), weight.dtype)
+        merged = torch.lerp(out.to(wide), other_out.to(wide), weight.to(wide))
+    return merged, lse if only_out else torch.logaddexp(lse, other_lse)

@@ -47,19 +47,21 @@ def bmm_partial(
 def flash_partial(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """PyTorch's tiled kernels, which never have the logits in memory; as `bmm_partial`.
-
-    On CUDA they take no mask: masked blocks, which are short ones, are done by two products.
-    """
-    if q.device.type == "cuda":
-        if mask is not None:
-            return bmm_partial(q, k, v, scale, mask)
-        found = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
-        return found[0], found[1]
+    """PyTorch's tiled kernel for CPUs, which never has the logits in memory; as `bmm_partial`."""
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, False, attn_mask=mask, scale=scale
     )
     return out, lse
+
+
+def cuda_flash_partial(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's tiled kernel for CUDA; what is masked, short blocks, is left to `bmm_partial`."""
+    if mask is not None:
+        return bmm_partial(q, k, v, scale, mask)
+    found = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
+    return found[0], found[1]
 
 
 @functools.cache
@@ -68,8 +70,12 @@ def flash_is_right(device: str = "cpu") -> bool:
 
     Args:
         device: Type of device, ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        Whether it may be used.
     """
     generator = torch.Generator().manual_seed(0)
+    flash = flash_partial if device == "cpu" else cuda_flash_partial
     dtype, limit = (torch.float32, 1e-5) if device == "cpu" else (torch.float16, 1e-2)
     with torch.no_grad(), torch.inference_mode(False):
         q, k, v = (
@@ -79,9 +85,7 @@ def flash_is_right(device: str = "cpu") -> bool:
         mask[1, ..., 4:] = -math.inf
         try:
             for one in (None, mask):
-                pairs = zip(
-                    flash_partial(q, k, v, 0.3, one), bmm_partial(q, k, v, 0.3, one), strict=True
-                )
+                pairs = zip(flash(q, k, v, 0.3, one), bmm_partial(q, k, v, 0.3, one), strict=True)
                 if not all(torch.allclose(a, b, atol=limit) for a, b in pairs):
                     log.debug("PyTorch's flash kernel (%s) disagrees with matmul: not used", device)
                     return False
@@ -91,10 +95,11 @@ def flash_is_right(device: str = "cpu") -> bool:
     return True
 
 
-def can_flash(q: Tensor) -> bool:
-    """Whether `flash_partial` takes this tensor of width d."""
+def tiled_partial(q: Tensor) -> Partial | None:
+    """PyTorch's tiled kernel for tensors like this one, of width d; None where there is none."""
     if q.device.type == "cpu":
-        return flash_is_right()
+        return flash_partial if flash_is_right() else None
     half = q.dtype in (torch.float16, torch.bfloat16)
-    fits = q.shape[-1] % 8 == 0 and q.shape[-1] <= 256
-    return q.device.type == "cuda" and half and fits and flash_is_right("cuda")
+    fits = half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256
+    is_right = q.device.type == "cuda" and fits and flash_is_right("cuda")
+    return cuda_flash_partial if is_right else None

@@ -91,6 +91,7 @@ class AttnPlan:
         num_rows: New rows of all sequences together.
         state: The tree's state.
         version: The tree's version that the plan was made for.
+        seen_layers: Layers for which ``backend="auto"`` has used the plan.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class AttnPlan:
         self.num_rows = self.offsets[-1]
         self.version = state.version
         self.state = state
+        self.seen_layers: set[int] = set()
         self._kept: dict[Hashable, object] = {}
 
     @property

@@ -18,13 +18,16 @@ class _Places:
     """Where rows and keys lie in the padded call.
 
     Attributes:
+        num_sequences: Sequences b.
         max_rows: Places for rows of each sequence.
         num_keys: Places for keys of each: ``max_rows`` for the new tokens, if any, then the stored.
         slots: Place of each row among b · max_rows (rows) int64; None where all are taken in order.
-        mask: Added to the logits (b or 1, 1, max_rows or 1, num_keys); None where all is visible.
+        mask: Added to the logits (b or 1, 1, max_rows · group or 1, num_keys); None where all is
+            visible.
         empty: Sequences without any key (n) int64; None: there is none.
     """
 
+    num_sequences: int
     max_rows: int
     num_keys: int
     slots: Tensor | None
@@ -32,15 +35,35 @@ class _Places:
     empty: Tensor | None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Keys and values of all sequences in one layer, padded.
+
+    Attributes:
+        keys: (b, num_kv_heads, keys, d), a view of one block.
+        values: As ``keys``.
+        own_k: The places of the new tokens in it (b, max_rows, num_kv_heads, d).
+        own_v: As ``own_k``.
+    """
+
+    keys: Tensor
+    values: Tensor
+    own_k: Tensor
+    own_v: Tensor
+
+
 def _places(
-    plan: AttnPlan, stored: Items[int], has_own: bool, causal: bool, dtype: torch.dtype
+    plan: AttnPlan, stored: Items[int], has_own: bool, causal: bool, group: int, dtype: torch.dtype
 ) -> _Places:
     device = plan.layout.device
     max_rows, num_sequences = max(plan.rows), plan.num_sequences
     num_own = max_rows if has_own else 0
     num_keys = num_own + max(stored)
+    equal_rows = min(plan.rows) == max_rows
+    if equal_rows and min(stored) == max(stored) and not (causal and max_rows > 1):
+        return _Places(num_sequences, max_rows, num_keys, None, None, None)
     slots = None
-    if min(plan.rows) < max_rows:
+    if not equal_rows:
         first = torch.arange(num_sequences) * max_rows
         slots = torch.cat([first[i] + torch.arange(n) for i, n in enumerate(plan.rows)]).to(device)
     visible = torch.zeros(num_sequences, 1, max_rows if causal else 1, num_keys, dtype=torch.bool)
@@ -60,19 +83,31 @@ def _places(
         if bool((visible == visible[:1]).all()):
             visible = visible[:1]
         mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, -math.inf).to(device)
-    return _Places(max_rows, num_keys, slots, mask, empty)
+        if causal:
+            mask = mask.repeat_interleave(group, dim=2)
+    return _Places(num_sequences, max_rows, num_keys, slots, mask, empty)
 
 
-def _fill(
-    block: Tensor, pieces: Items[Items[Segment]], layer: int, num_own: int, num_keys: int
-) -> Tensor:
-    """Copy stored tokens behind the places of the new ones: (2, b, num_kv_heads, keys, d)."""
-    for place, several in enumerate(pieces):
-        at = num_own
-        for one in several:
-            block[:, place, :, at : at + one.num_tokens] = one.data[layer]
-            at += one.num_tokens
-    return block
+def _fill(plan: AttnPlan, pieces: Items[Items[Segment]], layer: int, places: _Places) -> _Block:
+    """Copy stored tokens behind the places of the new ones."""
+    layout = plan.layout
+    size = (plan.num_sequences, 2, layout.num_kv_heads, places.num_keys, layout.head_dim)
+    num_stored = max(sum(one.num_tokens for one in several) for several in pieces)
+    num_own = places.num_keys - num_stored
+    block = torch.empty(size, dtype=layout.dtype, device=layout.device)
+    if all(len(several) == 1 and several[0].num_tokens == num_stored for several in pieces):
+        # One call, where all have as many, as in a step of decoding.
+        torch.stack([several[0].data[layer] for several in pieces], out=block[:, :, :, num_own:])
+    else:
+        block.zero_()
+        for place, several in enumerate(pieces):
+            at = num_own
+            for one in several:
+                block[place, :, :, at : at + one.num_tokens] = one.data[layer]
+                at += one.num_tokens
+    keys, values = block.unbind(1)
+    own_k, own_v = (x[:, :, :num_own].transpose(1, 2) for x in (keys, values))
+    return _Block(keys, values, own_k, own_v)
 
 
 def sequence_attention(
@@ -92,7 +127,7 @@ def sequence_attention(
     be given the same ``pieces``.
 
     Args:
-        q: Queries (num_kv_heads, rows · group, d), see `fold_heads`, in the plan's order.
+        q: Queries (rows, H, d) in the plan's order.
         plan: The plan.
         layer: Layer of the stored keys.
         pieces: Segments for each sequence, none or more.
@@ -103,53 +138,55 @@ def sequence_attention(
         partial: Attention over one block of keys.
 
     Returns:
-        Outputs (num_kv_heads, rows · group, d) and log-sum-exp (num_kv_heads, rows · group), -inf
-        where a row sees nothing.
+        Outputs (rows, H, d) and log-sum-exp (rows, H), -inf where a row sees nothing.
     """
-    num_kv_heads, folded_rows, width = q.shape
-    group = folded_rows // plan.num_rows
+    num_kv_heads = plan.layout.num_kv_heads
+    group = q.shape[1] // num_kv_heads
     has_own = own_k is not None
     causal = causal and has_own
-    stored = tuple(sum(one.num_tokens for one in several) for several in pieces)
+    stored = plan.keep(
+        "short tokens", lambda: [sum(one.num_tokens for one in several) for several in pieces]
+    )
     places = plan.keep(
-        ("places", stored, has_own, causal, q.dtype),
-        lambda: _places(plan, stored, has_own, causal, q.dtype),
+        ("places", has_own, causal, group),
+        lambda: _places(plan, stored, has_own, causal, group, q.dtype),
     )
     size = (plan.num_sequences, places.max_rows)
-    num_own = places.max_rows if has_own else 0
+    any_stored = places.num_keys > places.max_rows * has_own
 
-    if own_k is not None and own_v is not None and not any(stored) and places.slots is None:
+    if own_k is not None and own_v is not None and not any_stored and places.slots is None:
         k, v = (torch.unflatten(x, 0, size).transpose(1, 2) for x in (own_k, own_v))
     else:
-        shape = (2, plan.num_sequences, num_kv_heads, places.num_keys, width)
-
-        def make() -> Tensor:
-            return _fill(q.new_zeros(shape), pieces, layer, num_own, places.num_keys)
-
         # Without stored tokens one block of places for the new ones serves all layers.
-        block = plan.keep(("block", layer if any(stored) else None, has_own), make)
+        block = plan.keep(
+            ("block", layer if any_stored else None, has_own),
+            lambda: _fill(plan, pieces, layer, places),
+        )
         if own_k is not None and own_v is not None:
-            for side, own in enumerate((own_k, own_v)):
-                if places.slots is not None:
-                    padded = own.new_zeros(size[0] * size[1], *own.shape[1:])
-                    own = padded.index_copy_(0, places.slots, own)
-                block[side, :, :, :num_own] = torch.unflatten(own, 0, size).transpose(1, 2)
-        k, v = block[0], block[1]
+            for target, own in ((block.own_k, own_k), (block.own_v, own_v)):
+                target.copy_(torch.unflatten(_padded(own, places), 0, size))
+        k, v = block.keys, block.values
 
-    slots, mask = places.slots, places.mask
+    batched = torch.unflatten(_padded(q, places), 0, size)  # (b, rows, H, d)
     if group > 1:
-        if slots is not None:
-            slots = (slots[:, None] * group + torch.arange(group, device=slots.device)).flatten()
-        if mask is not None and mask.shape[2] > 1:
-            mask = mask.repeat_interleave(group, dim=2)
-    if slots is not None:
-        padded = q.new_zeros(num_kv_heads, size[0] * size[1] * group, width)
-        q = padded.index_copy_(1, slots, q)
-    batched = torch.unflatten(q, 1, (plan.num_sequences, -1)).transpose(0, 1)  # (b, heads, rows, d)
-    out, lse = partial(batched, k, v, scale, mask)
+        batched = torch.unflatten(batched, 2, (num_kv_heads, group)).transpose(1, 2).flatten(2, 3)
+    else:
+        batched = batched.transpose(1, 2)
+    out, lse = partial(batched, k, v, scale, places.mask)  # (b, num_kv_heads, rows · group, d)
     if places.empty is not None:
         out[places.empty] = 0.0
         lse[places.empty] = -math.inf
-    out = out.transpose(0, 1).flatten(1, 2)
-    lse = lse.transpose(0, 1).flatten(1, 2)
-    return (out, lse) if slots is None else (out[:, slots], lse[:, slots])
+    out, lse = out.transpose(1, 2).flatten(0, 1), lse.transpose(1, 2).flatten(0, 1)
+    if group > 1:  # (b · rows · group, num_kv_heads, d) to (b · rows, H, d)
+        out, lse = (
+            torch.unflatten(x, 0, (-1, group)).transpose(1, 2).flatten(1, 2) for x in (out, lse)
+        )
+    return (out, lse) if places.slots is None else (out[places.slots], lse[places.slots])
+
+
+def _padded(rows: Tensor, places: _Places) -> Tensor:
+    """Rows (rows, ...) at their places among as many for each sequence."""
+    if places.slots is None:
+        return rows
+    num = places.max_rows * places.num_sequences
+    return rows.new_zeros(num, *rows.shape[1:]).index_copy_(0, places.slots, rows)

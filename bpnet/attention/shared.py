@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, overload
+from typing import Literal, NoReturn, overload
 
 import torch
 from torch import Tensor
 
 from bpnet.attention.cost import CPU_COSTS, CUDA_COSTS, Costs, cheapest
 from bpnet.attention.dense_ops import packed_attention, reference_attention
-from bpnet.attention.partials import Partial, bmm_partial, can_flash, flash_partial
+from bpnet.attention.partials import Partial, bmm_partial, tiled_partial
 from bpnet.attention.plan import AttnPlan
 from bpnet.attention.torch_ops import tree_attention
 from bpnet.errors import AttentionError
@@ -93,28 +93,38 @@ def attend(
         AttentionError: The tensors do not fit the plan, a row would see nothing, a gradient is
             asked for, the plan is stale, or the backend is unknown or not available.
     """
-    _check(q, plan, layer, own_k, own_v)
-    if scale is None:
-        scale = q.shape[2] ** -0.5
-    if backend not in BACKENDS:
-        raise AttentionError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
+    if not _fits(q, plan, layer, own_k, own_v):
+        _refuse(q, plan, layer, own_k, own_v)
     if backend == "auto":
+        # What a plan keeps, such as copies of short tails, is there from the second call on.
+        kept = layer in plan.seen_layers
+        plan.seen_layers.add(layer)
         backend = plan.keep(
-            ("auto", costs, q.shape[1], own_k is None),
-            lambda: _choose(q, plan, own_k is not None, costs),
+            ("auto", costs, q.shape[1], own_k is None, kept),
+            lambda: _choose(q, plan, own_k is not None, costs, kept),
         )
         plan.state.choices[backend] += 1
+    elif backend not in BACKENDS:
+        raise AttentionError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
+    if scale is None:
+        scale = plan.layout.head_dim**-0.5
     places = plan.caller_rows()
     if places is not None:
         q = q.index_select(0, places)
         own_k = None if own_k is None else own_k.index_select(0, places)
         own_v = None if own_v is None else own_v.index_select(0, places)
-    with torch.no_grad():
-        out, lse = _run(backend, q, plan, layer, own_k, own_v, scale, causal, costs)
+    call = (backend, q, plan, layer, own_k, own_v, scale, causal, costs, return_lse)
+    if torch.is_grad_enabled():
+        with torch.no_grad():
+            out, lse = _run(*call)
+    else:
+        out, lse = _run(*call)
     if places is not None:
         out = torch.empty_like(out).index_copy_(0, places, out)
-        lse = torch.empty_like(lse).index_copy_(0, places, lse)
-    return (out, lse) if return_lse else out
+    if not return_lse:
+        return out
+    assert lse is not None
+    return out, lse if places is None else torch.empty_like(lse).index_copy_(0, places, lse)
 
 
 def _run(
@@ -127,44 +137,75 @@ def _run(
     scale: float,
     causal: bool,
     costs: Costs | None,
-) -> tuple[Tensor, Tensor]:
+    needs_lse: bool,
+) -> tuple[Tensor, Tensor | None]:
     if backend == "reference":
         return reference_attention(q, plan, layer, own_k, own_v, scale, causal)
     if backend == "triton":
         from bpnet.attention.triton_call import triton_attention
 
         return triton_attention(q, plan, layer, own_k, own_v, scale, causal)
-    partial = choose_partial(q, costs)
+    partial = plan.keep(("partial", costs), lambda: choose_partial(q, costs))
+    call = (q, plan, layer, own_k, own_v, scale, causal, partial, needs_lse)
     if backend == "packed":
-        return packed_attention(q, plan, layer, own_k, own_v, scale, causal, partial)
-    expand = backend == "expanded"
-    return tree_attention(q, plan, layer, own_k, own_v, scale, causal, partial, expand)
+        return packed_attention(*call)
+    return tree_attention(*call, expand=backend == "expanded")
 
 
 def choose_partial(q: Tensor, costs: Costs | None = None) -> Partial:
     """The kernel for one block of keys: the tiled one where there is one and it is the faster."""
     costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
     faster = costs.flash_flops_per_second >= costs.bmm_flops_per_second
-    return flash_partial if faster and can_flash(q) else bmm_partial
+    return (tiled_partial(q) if faster else None) or bmm_partial
 
 
-def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs | None) -> str:
+def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs | None, kept: bool) -> str:
     costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
     if q.device.type == "cuda":
         from bpnet.attention.triton_call import has_triton
 
         # One segment that all see, and nothing else, is one call of PyTorch's own kernel.
         whole = len(plan.segments) == 1 and plan.segments[0].num_sequences == plan.num_sequences
-        if has_triton() and not (whole and not has_own and can_flash(q)):
+        if has_triton() and not (whole and not has_own and tiled_partial(q)):
             return "triton"
-    chosen = cheapest(plan, q.shape[1], has_own, costs)
+    chosen = cheapest(plan, q.shape[1], has_own, costs, kept)
     log.debug("%d sequences, %d rows: backend %s", plan.num_sequences, plan.num_rows, chosen)
     return chosen
 
 
-def _check(
+def _fits(
     q: Tensor, plan: AttnPlan, layer: int, own_k: Tensor | None, own_v: Tensor | None
-) -> None:
+) -> bool:
+    """Whether a call is right; quick, for it is asked in every layer. `_refuse` says why not."""
+    layout = plan.layout
+    dtype, device, grad = layout.dtype, layout.device, torch.is_grad_enabled()
+    num_heads = q.shape[1] if q.ndim == 3 else 0
+    if (
+        plan.version != plan.state.version
+        or not 0 <= layer < layout.num_layers
+        or num_heads < 1
+        or num_heads % layout.num_kv_heads
+        or q.shape != (plan.num_rows, num_heads, layout.head_dim)
+        or q.dtype != dtype
+        or q.device != device
+        or (grad and q.requires_grad)
+    ):
+        return False
+    if own_k is None or own_v is None:
+        return own_k is own_v and plan.sees_tokens
+    size = (plan.num_rows, layout.num_kv_heads, layout.head_dim)
+    return (
+        own_k.shape == size
+        and own_v.shape == size
+        and own_k.dtype == own_v.dtype == dtype
+        and own_k.device == own_v.device == device
+        and not (grad and (own_k.requires_grad or own_v.requires_grad))
+    )
+
+
+def _refuse(
+    q: Tensor, plan: AttnPlan, layer: int, own_k: Tensor | None, own_v: Tensor | None
+) -> NoReturn:
     layout = plan.layout
     if not plan.is_current:
         raise AttentionError(
@@ -173,13 +214,9 @@ def _check(
         )
     if not 0 <= layer < layout.num_layers:
         raise AttentionError(f"layer={layer!r}: expected 0 to {layout.num_layers - 1}")
-    if (
-        q.ndim != 3
-        or q.shape[0] != plan.num_rows
-        or q.shape[1] < 1
-        or q.shape[1] % layout.num_kv_heads
-        or q.shape[2] != layout.head_dim
-    ):
+    num_heads = q.shape[1] if q.ndim == 3 else 0
+    expected = (plan.num_rows, num_heads, layout.head_dim)
+    if num_heads < 1 or num_heads % layout.num_kv_heads or q.shape != expected:
         raise AttentionError(
             f"q has shape {tuple(q.shape)}: expected ({plan.num_rows} rows, a multiple of "
             f"{layout.num_kv_heads} heads, width {layout.head_dim}), as the plan says"
@@ -190,7 +227,7 @@ def _check(
     for name, tensor in (("q", q), ("own_k", own_k), ("own_v", own_v)):
         if tensor is None:
             continue
-        if name != "q" and tuple(tensor.shape) != size:
+        if name != "q" and tensor.shape != size:
             raise AttentionError(f"{name} has shape {tuple(tensor.shape)}: expected {size}")
         if tensor.dtype != layout.dtype or tensor.device != layout.device:
             raise AttentionError(
@@ -202,7 +239,7 @@ def _check(
                 f"{name} requires a gradient, and attend() has none: call it under "
                 "torch.no_grad(), or train with plain masked attention, which gives the same"
             )
-    if own_k is None and not plan.sees_tokens:
-        raise AttentionError(
-            "a sequence has no stored tokens, so its rows see nothing: give own_k and own_v"
-        )
+    assert own_k is None
+    raise AttentionError(
+        "a sequence has no stored tokens, so its rows see nothing: give own_k and own_v"
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bpnet.attention.dense_ops import fold_heads, unfold_heads
-from bpnet.attention.merge import merge_states
+from bpnet.attention.merge import merge_pair
 from bpnet.attention.partials import Partial
 from bpnet.attention.plan import AttnPlan, Segment
 from bpnet.attention.sequence_ops import sequence_attention
@@ -22,6 +22,9 @@ from bpnet.attention.sequence_ops import sequence_attention
 # every step is a new plan, copying more than this takes longer than the call that it saves.
 LONG_BYTES = 512 * 1024
 LONG_TOKENS = 128
+
+# A segment's rows, its keys and its values (1, num_kv_heads, N, d) in one layer, and the segment.
+Part = tuple[slice, Tensor, Tensor, Segment]
 
 
 def tree_attention(
@@ -33,8 +36,9 @@ def tree_attention(
     scale: float,
     causal: bool,
     partial: Partial,
+    needs_lse: bool = True,
     expand: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Attention in two phases.
 
     Args:
@@ -46,53 +50,60 @@ def tree_attention(
         scale: Factor of the logits.
         causal: Whether a new token sees only those of its sequence up to itself.
         partial: Attention over one block of keys.
+        needs_lse: Whether the log-sum-exp is asked for.
         expand: Read a segment again for each sequence, as ordinary batched attention does
             (backend "expanded"); the keys are not copied for it.
 
     Returns:
-        Outputs (rows, H, d) and log-sum-exp (rows, H).
+        Outputs (rows, H, d) and log-sum-exp (rows, H), or None.
     """
-    folded = fold_heads(q, plan.layout.num_kv_heads)
     levels, short = plan.keep("phases", lambda: split_phases(plan))
+    parts = plan.keep(("parts", layer), lambda: [_parts(plan, level, layer) for level in levels])
     state: tuple[Tensor, Tensor] | None = None
     if own_k is not None or any(short):
-        state = sequence_attention(folded, plan, layer, short, own_k, own_v, scale, causal, partial)
-    for level in levels:
-        more = _level_attention(folded, plan, layer, level, scale, partial, expand)
-        state = more if state is None else merge_states(*state, *more)
+        state = sequence_attention(q, plan, layer, short, own_k, own_v, scale, causal, partial)
+    if parts:
+        folded = fold_heads(q, plan.layout.num_kv_heads)
+    for number, level in enumerate(parts):
+        more = _level_attention(folded, plan, level, scale, partial, expand)
+        if state is None:
+            state = more
+            continue
+        # With new tokens every row sees at least one key already.
+        last = number == len(parts) - 1 and not needs_lse
+        state = merge_pair(*state, *more, finite=own_k is not None, only_out=last)
     assert state is not None  # attend() has seen that each row sees something
-    return unfold_heads(state[0].to(q.dtype), state[1], q.shape[1])
+    return state[0].to(q.dtype), state[1] if needs_lse else None
+
+
+def _parts(plan: AttnPlan, level: list[Segment], layer: int) -> list[Part]:
+    return [(plan.row_range(one), *one.data[layer].unsqueeze(1), one) for one in level]
 
 
 def _level_attention(
-    q: Tensor,
-    plan: AttnPlan,
-    layer: int,
-    level: list[Segment],
-    scale: float,
-    partial: Partial,
-    expand: bool,
+    q: Tensor, plan: AttnPlan, level: list[Part], scale: float, partial: Partial, expand: bool
 ) -> tuple[Tensor, Tensor]:
     """Segments that are side by side: each for its rows; rows without one see nothing here."""
     group = q.shape[1] // plan.num_rows
     out: Tensor | None = None
-    for segment in level:
-        rows = plan.row_range(segment)
-        part = slice(rows.start * group, rows.stop * group)
-        k, v = segment.data[layer].unbind(0)
+    for rows, k, v, segment in level:
+        whole = segment.num_sequences == plan.num_sequences
+        some_q = q if whole else q[:, rows.start * group : rows.stop * group]
         if expand:
-            some, some_lse = _one_by_one(q[:, part], plan, segment, k, v, scale, partial)
+            found = _one_by_one(some_q, plan, segment, k, v, scale, partial)
         else:
-            some, some_lse = partial(q[None, :, part], k[None], v[None], scale, None)
-            some, some_lse = some[0], some_lse[0]
-        if segment.num_sequences == plan.num_sequences:
+            found = partial(some_q[None], k, v, scale, None)
+            found = found[0][0], found[1][0]
+        some, some_lse = (unfold_heads(one, group) for one in found)
+        if whole:
             return some, some_lse
         if out is None:
             # At the precision of the sums: partial results are not rounded a second time.
-            out = torch.zeros(q.shape, dtype=some_lse.dtype, device=q.device)
-            lse = torch.full(q.shape[:2], -math.inf, dtype=some_lse.dtype, device=q.device)
-        out[:, part] = some
-        lse[:, part] = some_lse
+            size = (plan.num_rows, *some.shape[1:])
+            out = torch.zeros(size, dtype=some_lse.dtype, device=q.device)
+            lse = torch.full(size[:2], -math.inf, dtype=some_lse.dtype, device=q.device)
+        out[rows] = some
+        lse[rows] = some_lse
     assert out is not None
     return out, lse
 

@@ -85,8 +85,10 @@ def choose_blocks(plan: AttnPlan, group: int) -> Blocks:
     most = 16384 if layout.dtype.itemsize == 2 else 4096
     rows = max((one.stop - one.start for one in map(plan.row_range, plan.shared)), default=1)
     segment_rows = _power(rows * group, 16, max(16, min(128, most // width)))
-    keys = max(16, min(128, BLOCK_BYTES // (width * layout.dtype.itemsize)))
-    longest = max((one.num_tokens for one in itertools.chain(*plan.private)), default=1)
+    most_keys = 128 if layout.dtype.itemsize == 2 else 64
+    keys = max(16, min(most_keys, BLOCK_BYTES // (width * layout.dtype.itemsize)))
+    private = [one.num_tokens for one in itertools.chain(*plan.private)]
+    longest = max((number for number in private if number < LONG_TOKENS), default=1)
     return Blocks(
         segment_rows=segment_rows,
         segment_keys=keys,
@@ -160,9 +162,11 @@ def make_tables(plan: AttnPlan, group: int, blocks: Blocks, num_processors: int)
     # One tensor, for it takes as long to send one number to a device as to send them all.
     numbers = [number for lines, _ in parts for line in lines for number in line]
     on_device = torch.tensor(numbers, dtype=torch.int64).to(plan.layout.device)
-    split = on_device.split([len(lines) * width for lines, width in parts])
-    tables = (one.view(-1, width) for one, (_, width) in zip(split, parts, strict=True))
-    return Tables(*tables, num_slots=num_slots)
+    split = torch.split(on_device, [len(lines) * width for lines, width in parts])
+    tasks, sequences, stored, flat_entries = (
+        one.view(-1, width) for one, (_, width) in zip(split, parts, strict=True)
+    )
+    return Tables(tasks, sequences, stored, flat_entries, num_slots)
 
 
 def _piece(segment: Segment, start: int, num_tokens: int) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bpnet.attention import Costs, KVLayout, PrefixTree
+from bpnet.attention import Costs, KVLayout, PrefixTree, attend
 from bpnet.attention.cost import cheapest, estimate
 from bpnet.errors import AttentionError
 
@@ -29,9 +29,40 @@ def test_work_by_hand() -> None:
     states = 8 * 6 * 4 * 9  # the six rows' partial results
     assert work["torch"].read_bytes == token * (100 + 30 + 6) + states
     assert work["expanded"].read_bytes == token * 3 * 112 + states
+    assert work["torch"].launches == 3  # two calls over keys, and a merge
+    assert work["torch"].copied_bytes == token * 30  # the tails, into one block
     assert work["packed"].copied_bytes == token * 136
-    seconds = 2 * 1e-5 + token * 136 / 5e9 + (token + 4 * 6) * 136 / 1e10  # and the mask
+    seconds = 1e-5 + token * 136 / 5e9 + (token + 4 * 6) * 136 / 1e10  # and the mask
     assert work["packed"].seconds(COSTS) == pytest.approx(seconds)
+
+
+def test_copies_that_a_plan_keeps_cost_nothing_again() -> None:
+    tree = PrefixTree(KVLayout(1, 2, 8))
+    node = tree.insert(None, [b"a"], *torch.zeros(2, 1, 2, 100, 8))
+    sequences = [tree.join(node) for _ in range(3)]
+    tree.append(sequences[0], *torch.zeros(2, 1, 2, 10, 8))
+    token = 2 * 2 * 8 * 4
+    plan = tree.plan(sequences)
+    first, again = (estimate(plan, 2, True, kept) for kept in (False, True))
+    assert first["torch"].copied_bytes == token * 10
+    assert again["torch"].copied_bytes == 0
+    assert first["packed"].copied_bytes == token * 113
+    assert again["packed"].copied_bytes == token * 3  # the new tokens, into their places
+    large = tree.insert(None, [b"b"], *torch.zeros(2, 1, 2, 20_000, 8))
+    work = estimate(tree.plan([large] * 3), 2, True, True)["packed"]
+    assert work.copied_bytes == token * 20_003  # too large to be kept twice
+
+
+def test_auto_packs_what_is_short_from_the_second_call_on() -> None:
+    """The first call of a plan would have to copy what the second finds in place."""
+    tree = PrefixTree(KVLayout(2, 8, 64))
+    node = tree.insert(None, [b"a"], *torch.randn(2, 2, 8, 200, 64))
+    plan = tree.plan([node] * 4)
+    q, k, v = torch.randn(3, 4, 8, 64)
+    costs = Costs(1e-5, 1e10, 1e9, 1e11, 5e10)
+    for layer in (0, 0, 0, 1):
+        attend(q, plan, layer, k, v, costs=costs)
+    assert tree.stats().choices == {"torch": 2, "packed": 2}
 
 
 def test_a_long_prefix_of_many_is_read_once() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import random
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -109,16 +111,31 @@ def soak(num_operations: int, seed: int = 0) -> TreeModel:
     return model
 
 
+def resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
 @pytest.mark.slow
 def test_soak() -> None:
-    """Neither the stores nor Python's objects grow; BPNET_SOAK_OPERATIONS=10000000 takes longer."""
+    """Neither the stores nor Python's objects nor the process grow.
+
+    BPNET_SOAK_OPERATIONS=10000000 takes some minutes; `pytest -s` shows the speed.
+    """
     num_operations = int(os.environ.get("BPNET_SOAK_OPERATIONS", "50000"))
-    counts = []
+    counts, sizes = [], []
     for seed, share in ((1, 0.1), (2, 0.9)):
+        begun = time.perf_counter()
         model = soak(int(num_operations * share), seed)
+        speed = num_operations * share / (time.perf_counter() - begun)
         assert model.num_full
         assert model.tree.stats().evicted
         model.clear()
         gc.collect()
         counts.append(len(gc.get_objects()))
+        sizes.append(resident_bytes())
+        print(f"{speed:.0f} operations/s; {counts[-1]} objects, {sizes[-1] / 2**20:.1f} MiB")
     assert counts[1] < counts[0] + 200
+    assert sizes[1] < sizes[0] + 8 * 2**20
