@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Callable
 
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from bpnet.attention import KVLayout, PrefixTree, attend, merge_states
-from bpnet.attention.partials import bmm_partial, can_flash, flash_partial
+from bpnet.attention import AttnPlan, Costs, KVLayout, PrefixTree, attend, merge_states
+from bpnet.attention.partials import bmm_partial, tiled_partial
 from bpnet.attention.plan import TreeState, build_plan
 from bpnet.attention.triton_call import has_triton
 
 CHUNK = 64
-BACKENDS = ("auto", "torch", "packed", "expanded")
+PAGE = 16  # tokens, of FlashInfer's cache
+BACKENDS = ("reference", "auto", "torch", "packed", "expanded")
+Call = Callable[[], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +51,59 @@ class Case:
         return ",".join(str(number) for number in dataclasses.astuple(self))
 
 
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Tensors of a case.
+
+    Attributes:
+        case: The case.
+        q: Queries (b, l, H, d).
+        prefix: Shared keys and values (2, H, n_s, d).
+        private: Those of each sequence (2, b, H, m, d).
+    """
+
+    case: Case
+    q: Tensor
+    prefix: Tensor
+    private: Tensor
+
+    @property
+    def folded(self) -> Tensor:
+        """Queries of all sequences as rows of one (1, H, b · l, d)."""
+        return self.q.flatten(0, 1).transpose(0, 1)[None]
+
+    def unfold(self, out: Tensor) -> Tensor:
+        """The way back from outputs (1, H, b · l, d)."""
+        return out[0].transpose(0, 1).unflatten(0, (self.case.batch, self.case.rows))
+
+    def visible(self, row: Tensor, key: Tensor) -> Tensor:
+        """Whether a row sees a key, where private ones lie behind the shared ones."""
+        own = (key - self.case.shared) // max(1, self.case.private) == row // self.case.rows
+        return (key < self.case.shared) | own
+
+
+@dataclasses.dataclass
+class Peers:
+    """Who is compared.
+
+    Attributes:
+        tree: The tree.
+        plan: Its plan, made beforehand.
+        calls: By name.
+        left_out: Names of those left out, with the reason.
+        not_captured: Names of those that cannot be in a CUDA graph.
+    """
+
+    tree: PrefixTree
+    plan: AttnPlan
+    calls: dict[str, Call]
+    left_out: list[str]
+    not_captured: set[str]
+
+
 def make_peers(
-    case: Case, dtype: torch.dtype, device: str, max_bytes: float, flex: bool
-) -> tuple[dict[str, Callable[[], Tensor]], list[str], PrefixTree]:
+    case: Case, dtype: torch.dtype, device: str, max_bytes: float, flex: bool, costs: Costs | None
+) -> Peers:
     """What is compared.
 
     Args:
@@ -59,9 +112,10 @@ def make_peers(
         device: Where they are.
         max_bytes: Peers whose own copies need more are left out.
         flex: Whether to compile flex_attention too, which takes half a minute a case.
+        costs: What ``auto`` goes by; None: the defaults.
 
     Returns:
-        Callables by name, names of those left out with the reason, and the tree.
+        The peers; the first to be called is ``"reference"``.
     """
     torch.manual_seed(0)
     heads, width, batch, rows = case.heads, case.width, case.batch, case.rows
@@ -69,144 +123,217 @@ def make_peers(
     q = torch.randn(batch, rows, heads, width, **where)
     prefix = torch.randn(2, heads, case.shared, width, **where)
     private = torch.randn(2, batch, heads, case.private, width, **where)
-    scale = width**-0.5
-    has_own = case.private > 0
-    stored = max(0, case.private - rows)
-
-    tree = PrefixTree(
-        KVLayout(1, heads, width, dtype, torch.device(device)), CHUNK, budget_bytes=1 << 40
-    )
-    node = tree.insert(None, [b"shared"], *prefix[:, None]) if case.shared else None
-    sequences = [tree.join(node) for _ in range(batch)]
-    if stored:
-        for place, sequence in enumerate(sequences):
-            tree.append(sequence, *private[:, None, place, :, :stored])
-    packed_q = q.view(batch * rows, heads, width)
-    own: tuple[Tensor, ...] = ()
-    if has_own:
-        own = tuple(private[:, :, :, stored:].transpose(2, 3).reshape(2, -1, heads, width))
-    plan = tree.plan(sequences, rows)
-    nodes = [sequence.node for sequence in sequences]
-
-    def ours(backend: str) -> Callable[[], Tensor]:
-        return lambda: attend(packed_q, plan, 0, *own, backend=backend).view(q.shape)
-
-    def new_plan() -> Tensor:
-        fresh = build_plan(nodes, [rows] * batch, tree.layout, TreeState())
-        return attend(packed_q, fresh, 0, *own, backend="torch").view(q.shape)
-
+    inputs = Inputs(case, q, prefix, private)
     token = 2 * heads * width * q.element_size()
     contiguous_bytes = token * batch * (case.shared + case.private)
     packed_keys = case.shared + batch * case.private
     packed_bytes = token * packed_keys + 4 * batch * rows * packed_keys
-    peers: dict[str, Callable[[], Tensor]] = {}
-    left_out: list[str] = []
-    for backend in BACKENDS:
-        if backend == "packed" and packed_bytes > max_bytes:
-            left_out.append(f"{backend}: copies of {packed_bytes / 2**30:.1f} GiB")
-        else:
-            peers[backend] = ours(backend)
-    peers["torch, new plan"] = new_plan
-    if device != "cpu" and has_triton():
-        peers["triton"] = ours("triton")
 
-    swapped = q.transpose(1, 2)  # (b, H, l, d)
-    if contiguous_bytes <= max_bytes:
-        keys, values = (
-            torch.cat([prefix[side].expand(batch, -1, -1, -1), private[side]], dim=2)
-            for side in range(2)
-        )
-        peers["SDPA contiguous"] = lambda: sdpa(swapped, keys, values).transpose(1, 2)
-
-        def naive() -> Tensor:
-            weights = torch.softmax(swapped @ keys.transpose(2, 3) * scale, dim=-1)
-            return (weights @ values).transpose(1, 2)
-
-        peers["matmul softmax"] = naive
+    peers = our_peers(inputs, costs)
+    if packed_bytes > max_bytes:
+        del peers.calls["packed"]
+        peers.left_out.append(f"packed, SDPA packed mask: {packed_bytes / 2**30:.1f} GiB")
     else:
-        left_out.append(f"SDPA contiguous, matmul softmax: {contiguous_bytes / 2**30:.1f} GiB")
-
-    partial = flash_partial if can_flash(q) else bmm_partial
-    folded = packed_q.transpose(0, 1)[None]  # (1, H, b l, d)
+        peers.calls.update(packed_peers(inputs, flex))
+    if contiguous_bytes > max_bytes:
+        peers.left_out.append(
+            f"SDPA contiguous, matmul softmax: {contiguous_bytes / 2**30:.1f} GiB"
+        )
+    else:
+        peers.calls.update(contiguous_peers(inputs))
     if case.shared:
-        wide = [prefix[side].expand(batch, -1, -1, -1) for side in range(2)]
+        peers.calls.update(phase_peers(inputs))
+    if not case.private:
+        peers.calls.update(folded_peers(inputs))
+    if device != "cpu" and case.shared and case.private:
+        if importlib.util.find_spec("flashinfer") is None:
+            peers.left_out.append("FlashInfer cascade: not installed")
+        else:
+            peers.calls["FlashInfer cascade"] = flashinfer_peer(inputs)
+            peers.not_captured.add("FlashInfer cascade")
+    return peers
 
-        def expanded() -> Tensor:
-            out, lse = partial(swapped, wide[0], wide[1], scale, None)
-            if has_own:
-                more = partial(swapped, private[0], private[1], scale, None)
-                out, _ = merge_states(out, lse, *more)
-            return out.transpose(1, 2)
 
-        def chunk_loop() -> Tensor:
-            """ChunkAttention's own order: chunk by chunk, each partial result merged at once."""
-            state = None
-            for start in range(0, case.shared, CHUNK):
-                k, v = prefix[:, None, :, start : start + CHUNK]
-                more = partial(folded, k, v, scale, None)
-                state = more if state is None else merge_states(*state, *more)
-            assert state is not None
-            out, lse = (x[0].transpose(0, 1).unflatten(0, (batch, rows)) for x in state)
-            if has_own:
-                more = partial(swapped, private[0], private[1], scale, None)
-                out, _ = merge_states(out, lse, *(x.transpose(1, 2) for x in more))
-            return out
+def our_peers(inputs: Inputs, costs: Costs | None) -> Peers:
+    """Our backends, with a plan made beforehand, and with a new one in every call."""
+    case, q = inputs.case, inputs.q
+    layout = KVLayout(1, case.heads, case.width, q.dtype, q.device)
+    tree = PrefixTree(layout, CHUNK, budget_bytes=1 << 40)
+    node = tree.insert(None, [b"shared"], *inputs.prefix[:, None]) if case.shared else None
+    sequences = [tree.join(node) for _ in range(case.batch)]
+    stored = max(0, case.private - case.rows)
+    if stored:
+        for place, sequence in enumerate(sequences):
+            tree.append(sequence, *inputs.private[:, None, place, :, :stored])
+    packed_q = q.flatten(0, 1)
+    own: tuple[Tensor, ...] = ()
+    if case.private:
+        new = inputs.private[:, :, :, stored:].transpose(2, 3)
+        own = tuple(new.reshape(2, -1, case.heads, case.width))
+    plan = tree.plan(sequences, case.rows)
+    nodes = [sequence.node for sequence in sequences]
 
-        peers["SDPA expanded + merge"] = expanded
-        peers["loop over chunks"] = chunk_loop
+    def ours(backend: str) -> Call:
+        return lambda: attend(packed_q, plan, 0, *own, backend=backend, costs=costs).view(q.shape)
 
-    sequence_of_row = torch.arange(batch, device=device).repeat_interleave(rows)
-    if packed_bytes <= max_bytes:
-        side_by_side = [
-            torch.cat([prefix[side], private[side].transpose(0, 1).flatten(1, 2)], dim=1)
-            for side in range(2)
+    def new_plan() -> Tensor:
+        fresh = build_plan(nodes, [case.rows] * case.batch, layout, TreeState())
+        return attend(packed_q, fresh, 0, *own, costs=costs).view(q.shape)
+
+    calls = {backend: ours(backend) for backend in BACKENDS}
+    if q.device.type != "cpu" and has_triton():
+        calls["triton"] = ours("triton")
+    calls["auto, new plan"] = new_plan
+    return Peers(tree, plan, calls, [], {"auto, new plan"})
+
+
+def contiguous_peers(inputs: Inputs) -> dict[str, Call]:
+    """All keys and values once for each sequence, as without sharing."""
+    q = inputs.q.transpose(1, 2)  # (b, H, l, d)
+    keys, values = (
+        torch.cat([inputs.prefix[side].expand(len(q), -1, -1, -1), inputs.private[side]], dim=2)
+        for side in range(2)
+    )
+    scale = inputs.case.width**-0.5
+
+    def naive() -> Tensor:
+        weights = torch.softmax(q @ keys.transpose(2, 3) * scale, dim=-1)
+        return (weights @ values).transpose(1, 2)
+
+    return {
+        "SDPA contiguous": lambda: sdpa(q, keys, values).transpose(1, 2),
+        "matmul softmax": naive,
+    }
+
+
+def phase_peers(inputs: Inputs) -> dict[str, Call]:
+    """Shared keys apart from private ones: read by each sequence again, or chunk by chunk."""
+    case, scale = inputs.case, inputs.case.width**-0.5
+    partial = tiled_partial(inputs.q) or bmm_partial
+    q = inputs.q.transpose(1, 2)
+    wide = [side.expand(case.batch, -1, -1, -1) for side in inputs.prefix]
+
+    def expanded() -> Tensor:
+        out, lse = partial(q, wide[0], wide[1], scale, None)
+        if case.private:
+            out, _ = merge_states(out, lse, *partial(q, *inputs.private, scale, None))
+        return out.transpose(1, 2)
+
+    def chunk_loop() -> Tensor:
+        """ChunkAttention's own order: chunk by chunk, each partial result merged at once."""
+        state = None
+        for start in range(0, case.shared, CHUNK):
+            k, v = inputs.prefix[:, None, :, start : start + CHUNK]
+            more = partial(inputs.folded, k, v, scale, None)
+            state = more if state is None else merge_states(*state, *more)
+        assert state is not None
+        size = (case.batch, case.rows)
+        out, lse = (x[0].transpose(0, 1).unflatten(0, size) for x in state)
+        if case.private:
+            more = partial(q, *inputs.private, scale, None)
+            out, _ = merge_states(out, lse, *(x.transpose(1, 2) for x in more))
+        return out
+
+    return {"SDPA expanded + merge": expanded, "loop over chunks": chunk_loop}
+
+
+def packed_peers(inputs: Inputs, flex: bool) -> dict[str, Call]:
+    """All keys side by side under a mask, put there beforehand.
+
+    And once with the new tokens' keys and values written to their places in each call, as whoever
+    uses it has to, and as our backends do.
+    """
+    case, folded = inputs.case, inputs.folded
+    k, v = (
+        torch.cat([inputs.prefix[side], inputs.private[side].transpose(0, 1).flatten(1, 2)], 1)[
+            None
         ]
-        owner = torch.arange(batch, device=device).repeat_interleave(case.private)
-        visible = torch.cat(
-            [
-                torch.ones(batch * rows, case.shared, dtype=torch.bool, device=device),
-                sequence_of_row[:, None] == owner[None],
-            ],
-            dim=1,
-        )
-        hidden = torch.zeros(visible.shape, **where).masked_fill_(~visible, -math.inf)[None, None]
-        one_k, one_v = (side[None] for side in side_by_side)
-        peers["SDPA packed mask"] = lambda: back(sdpa(folded, one_k, one_v, attn_mask=hidden))
-        if flex:
-            peers["flex_attention"] = make_flex(case, folded, one_k, one_v, device)
-    else:
-        left_out.append(f"SDPA packed mask: {packed_bytes / 2**30:.1f} GiB")
+        for side in range(2)
+    )
+    row, key = (torch.arange(n, device=k.device) for n in (folded.shape[2], k.shape[2]))
+    visible = inputs.visible(row[:, None], key[None])
+    hidden = torch.zeros(visible.shape, dtype=k.dtype, device=k.device)
+    hidden = hidden.masked_fill_(~visible, -math.inf)[None, None]
+    calls: dict[str, Call] = {
+        "SDPA packed mask": lambda: inputs.unfold(sdpa(folded, k, v, attn_mask=hidden))
+    }
+    if case.private:
+        size = (case.batch, case.private)
+        places = [
+            side[0, :, case.shared :].unflatten(1, size)[:, :, -case.rows :] for side in (k, v)
+        ]
+        new = [side[:, :, -case.rows :].transpose(0, 1).contiguous() for side in inputs.private]
 
-    def back(out: Tensor) -> Tensor:
-        return out[0].transpose(0, 1).unflatten(0, (batch, rows))
+        def written() -> Tensor:
+            for place, keys in zip(places, new, strict=True):
+                place.copy_(keys)
+            return inputs.unfold(sdpa(inputs.folded, k, v, attn_mask=hidden))
 
-    if not has_own:
-        k, v = prefix[:, None]
-        peers["SDPA folded"] = lambda: back(sdpa(folded, k, v))
+        calls["packed mask, keys written"] = written
+    if flex:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-        def two_products() -> Tensor:
-            weights = torch.softmax(torch.bmm(folded[0] * scale, k[0].transpose(1, 2)), dim=-1)
-            return back(torch.bmm(weights, v[0])[None])
+        def seen(_: Tensor, __: Tensor, row: Tensor, key: Tensor) -> Tensor:
+            return inputs.visible(row, key)
 
-        peers["bmm softmax bmm"] = two_products
-    return peers, left_out, tree
+        size = (folded.shape[2], k.shape[2])
+        mask = create_block_mask(seen, None, None, *size, device=str(k.device))
+        compiled = torch.compile(flex_attention)
+        whole = folded.contiguous()
+        calls["flex_attention"] = lambda: inputs.unfold(compiled(whole, k, v, block_mask=mask))
+    return calls
 
 
-def make_flex(case: Case, q: Tensor, k: Tensor, v: Tensor, device: str) -> Callable[[], Tensor]:
-    """Compiled flex_attention under the packed mask; compiled before it is timed."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+def folded_peers(inputs: Inputs) -> dict[str, Call]:
+    """Nothing is private: one call with the batch folded onto the rows."""
+    folded, scale = inputs.folded, inputs.case.width**-0.5
+    k, v = inputs.prefix[:, None]
 
-    def visible(_: Tensor, __: Tensor, row: Tensor, key: Tensor) -> Tensor:
-        own = (key - case.shared) // max(1, case.private) == row // case.rows
-        return (key < case.shared) | own
+    def two_products() -> Tensor:
+        weights = torch.softmax(torch.bmm(folded[0] * scale, k[0].transpose(1, 2)), dim=-1)
+        return inputs.unfold(torch.bmm(weights, v[0])[None])
 
-    mask = create_block_mask(visible, None, None, q.shape[2], k.shape[2], device=device)
-    compiled = torch.compile(flex_attention)
-    q = q.contiguous()
+    return {
+        "SDPA folded": lambda: inputs.unfold(sdpa(folded, k, v)),
+        "bmm softmax bmm": two_products,
+    }
 
-    def run() -> Tensor:
-        out = compiled(q, k, v, block_mask=mask)
-        return out[0].transpose(0, 1).unflatten(0, (case.batch, case.rows))
 
-    run()
-    return run
+def flashinfer_peer(inputs: Inputs) -> Call:
+    """FlashInfer's cascade of two levels over pages of 16 tokens, its tables made beforehand."""
+    import flashinfer
+
+    case, device = inputs.case, inputs.q.device
+    pages = []  # (pages, 2, PAGE, H, d)
+    counts = []
+    runs = [inputs.prefix, *inputs.private.unbind(1)]
+    for run in runs:  # (2, H, tokens, d)
+        count = -(-run.shape[2] // PAGE)
+        filled = torch.nn.functional.pad(run, (0, 0, 0, count * PAGE - run.shape[2]))
+        pages.append(filled.unflatten(2, (count, PAGE)).permute(2, 0, 3, 1, 4))
+        counts.append(count)
+    cache = torch.cat(pages).contiguous()
+
+    def table(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int32, device=device)
+
+    rows, batch = case.rows, case.batch
+    one_private = counts[1]
+    workspace = torch.empty(128 * 2**20, dtype=torch.uint8, device=device)
+    wrapper = flashinfer.MultiLevelCascadeAttentionWrapper(2, workspace, "NHD")
+    wrapper.plan(
+        [table([0, batch * rows]), table([place * rows for place in range(batch + 1)])],
+        [table([0, counts[0]]), table([place * one_private for place in range(batch + 1)])],
+        [table(list(range(counts[0]))), table(list(range(counts[0], sum(counts))))],
+        [
+            table([case.shared - (counts[0] - 1) * PAGE]),
+            table([case.private - (one_private - 1) * PAGE] * batch),
+        ],
+        case.heads,
+        case.heads,
+        case.width,
+        PAGE,
+        q_data_type=inputs.q.dtype,
+    )
+    q = inputs.q.flatten(0, 1)
+    return lambda: wrapper.run(q, cache).view(inputs.q.shape)
