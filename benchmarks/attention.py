@@ -6,9 +6,9 @@
 Prints a table a case: milliseconds (least and median over rounds; in each round everyone runs
 once), how many times as long as `auto` each takes (least and most over rounds), and the share of
 what the machine could do that `auto` reaches. Outputs are compared before anything is timed. At
-the end it says which targets were missed. `attention_report.py` prints tables for a page, and
-draws pictures, from the file. The paper's grid is its Table 3 (ChunkAttention, arXiv 2402.15220):
-32 heads of width 128, 32 sequences.
+the end it says which targets were missed. `attention_report.py` prints and draws the same from the
+file, `attention_page.py` puts it into docs/attention.md. The paper's grid is its Table 3
+(ChunkAttention, arXiv 2402.15220): 32 heads of width 128, 32 sequences.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attention_peers import Case, make_peers
+from attention_peers import make_peers
 from attention_report import plot, show, summarise
+from attention_rivals import Case
 from attention_timing import Clock, measure_machine, time_in_turn
 
 from bpnet.attention import Costs
@@ -157,6 +158,7 @@ def run_case(
     used = costs or (CPU_COSTS if args.device == "cpu" else CUDA_COSTS)
     return {
         "case": str(case),
+        "grids": [name for name, cases in GRIDS.items() if case in cases],
         "rounds": len(times["auto"]["seconds"]),
         "flops": work.flops,
         "bytes": work.read_bytes,

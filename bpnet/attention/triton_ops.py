@@ -1,4 +1,4 @@
-"""Triton kernels of the two phases; `triton_call.py` says what is in their tables.
+"""Triton kernels of the two phases; `triton_tables.py` says what is in their tables.
 
 Phase one reads each large segment once for all its rows, in tiles of rows and blocks of keys, and
 writes partial results in single precision. Phase two takes a tile of one sequence's rows, merges

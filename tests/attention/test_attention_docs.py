@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -25,3 +27,10 @@ def test_the_backends() -> None:
     table = PAGE.read_text(encoding="utf-8").split("\n| `backend` |")[1].split("\n\n")[0]
     named = [line.split("|")[1].strip(" `") for line in table.splitlines()[2:]]
     assert sorted(named) == sorted(bpnet.attention.BACKENDS)
+
+
+def test_figures_are_those_of_the_files() -> None:
+    """`python benchmarks/attention_page.py` writes them."""
+    code = "import attention_page as a; page = a.PAGE.read_text(); assert a.filled(page) == page"
+    benchmarks = PAGE.parents[1] / "benchmarks"
+    subprocess.run([sys.executable, "-c", code], cwd=benchmarks, check=True)

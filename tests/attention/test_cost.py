@@ -32,7 +32,8 @@ def test_work_by_hand() -> None:
     assert work["torch"].launches == 3  # two calls over keys, and a merge
     assert work["torch"].copied_bytes == token * 30  # the tails, into one block
     assert work["packed"].copied_bytes == token * 136
-    seconds = 1e-5 + token * 136 / 5e9 + (token + 4 * 6) * 136 / 1e10  # and the mask
+    reading = (token + 4 * 6) * 136 / 1e10  # keys and values, and the mask
+    seconds = 1e-5 + token * 136 / 5e9 + reading + pair * 6 * 136 / 1e11
     assert work["packed"].seconds(COSTS) == pytest.approx(seconds)
 
 

@@ -13,7 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bpnet.attention import KVLayout, PrefixTree, attend
-from bpnet.attention.triton_call import choose_blocks, make_tables, triton_attention
+from bpnet.attention.triton_call import triton_attention
+from bpnet.attention.triton_tables import choose_blocks, make_tables
 from bpnet.errors import AttentionError
 
 if importlib.util.find_spec("triton") is None:
