@@ -101,7 +101,9 @@ def main() -> None:
     chosen = dict.fromkeys(case for name in args.grid or GRIDS for case in GRIDS[name])
     cases = [case for case in chosen if str(case).startswith(args.only or "")]
     machine = measure_machine(Clock(args.device, args.clock), dtype)
-    machine["command"] = " ".join(["python", "benchmarks/attention.py", *sys.argv[1:]])
+    # Names of files without the folders of whoever measures.
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    machine["command"] = " ".join(["python", "benchmarks/attention.py", *words])
     print(json.dumps(machine))
     results = []
     for case in cases:
