@@ -15,7 +15,7 @@ from bpnet.cli.hydra_app import compose
 from bpnet.config import TrainConfig, conf_path
 from bpnet.data.dataset import make_sample
 from bpnet.data.vocabulary import Vocabulary
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.settings import from_dict
 from bpnet.types import Annotation, Sample
 from bpnet_features import ClipGrid, FeatureSpec
@@ -112,7 +112,7 @@ class MadeUp:
         """What the features are said to be."""
         return FeatureSpec(BACKBONE, self.shape.width, seconds_per_clip=1.0)
 
-    def model(self, config: TrainConfig) -> BPNet:
+    def model(self, config: TrainConfig) -> Grounder:
         """A fresh one, with weights from the config's seed."""
         vectors: Tensor = self.vectors
         return build_for_training(config, self.vocabulary, vectors, self.spec)[0]

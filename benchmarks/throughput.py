@@ -47,7 +47,7 @@ from rival import Rival, open_checkout
 
 from bpnet.data.collate import collate
 from bpnet.inference.localizer import Localizer
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE
 from bpnet.training.batches import EpochBatches
 from bpnet.training.optim import build_optimizer, build_schedule
@@ -214,7 +214,7 @@ def different_videos(shape: Shape, place: Place) -> list[Contender]:
     batches = in_order(len(data.samples), ANSWERING_BATCH)
     rival = answering_rival(data, ANSWERING_BATCH, place)
 
-    def answer(model: BPNet, batch: Batch) -> Any:
+    def answer(model: Grounder, batch: Batch) -> Any:
         with torch.inference_mode():
             output = model(batch.to(torch.device(place.device)))
             best = output.scores.argmax(dim=1)

@@ -18,8 +18,8 @@ from bpnet.data.vocabulary import Vocabulary, tokenize
 from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.model_config import ModelConfig
-from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
+from bpnet.models.grounder import Grounder
 from bpnet.models.vslnet_weights import from_vslnet, read_state
 from bpnet.settings import from_dict
 from bpnet.version import __version__
@@ -34,7 +34,7 @@ def build_for_training(
     vectors: Tensor | None,
     spec: FeatureSpec,
     query_spec: FeatureSpec | None = None,
-) -> tuple[BPNet, Sizes]:
+) -> tuple[Grounder, Sizes]:
     """The network of a new run.
 
     Args:
@@ -64,7 +64,7 @@ def build_for_training(
     return model, sizes
 
 
-def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[BPNet, Vocabulary]:
+def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[Grounder, Vocabulary]:
     """The network of a checkpoint.
 
     Args:

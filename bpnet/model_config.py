@@ -14,10 +14,17 @@ class ModelConfig:
     """The network; ``docs/model.md`` says where each default comes from.
 
     Attributes:
-        hidden_dim: Width D, a multiple of ``num_heads``.
+        network: ``bpnet``, or ``prefix``: BPNet's stages on a trunk that reads a video once for all
+            its queries (``docs/attention.md``). It reads the settings that ``model=bpnet_prefix``
+            lists.
+        hidden_dim: Width D, a multiple of ``num_heads``; of four times that with ``prefix``.
         num_heads: Attention heads H.
         kernel_size: Width of the depthwise convolutions in positions, odd.
         num_conv_layers: Convolution layers of the feature encoder.
+        num_trunk_layers: Layers of the trunk of ``prefix``.
+        num_proposal_tokens: Tokens of each proposal in it, from its start to its end.
+        video_attention: What a clip sees in it: ``full``, the whole video; or ``chunk_causal``, its
+            own chunk of 64 clips and all before it, so that a stream may grow.
         dropout: Share of values that is dropped in training, in [0, 1).
         word_dim: Width of learned word embeddings; with vectors, theirs is taken.
         characters: Whether words are also read letter by letter.
@@ -79,10 +86,14 @@ class ModelConfig:
             one, which ``proposal_order`` names; 0: the score alone.
     """
 
+    network: str = "bpnet"
     hidden_dim: int = 128
     num_heads: int = 8
     kernel_size: int = 7
     num_conv_layers: int = 4
+    num_trunk_layers: int = 4
+    num_proposal_tokens: int = 2
+    video_attention: str = "full"
     dropout: float = 0.15
     word_dim: int = 300
     characters: bool = True
@@ -124,6 +135,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scaled_iou", tuple(self.scaled_iou))
         faults = [
+            one_of("model.network", self.network, ("bpnet", "prefix")),
+            in_range("model.num_trunk_layers", self.num_trunk_layers, 1),
+            in_range("model.num_proposal_tokens", self.num_proposal_tokens, 1),
+            one_of("model.video_attention", self.video_attention, ("full", "chunk_causal")),
             in_range("model.hidden_dim", self.hidden_dim, 1),
             in_range("model.num_heads", self.num_heads, 1),
             in_range("model.kernel_size", self.kernel_size, 1),
@@ -178,8 +193,26 @@ class ModelConfig:
                 f"model.proposer={self.proposer!r}: expected 0, or model.proposer=span: the others "
                 "give no probabilities of all spans to compare"
             )
+        if self.network == "prefix":
+            faults += self._prefix_faults()
         if self.kernel_size % 2 == 0:
             faults.append(f"model.kernel_size={self.kernel_size}: expected an odd number")
         if len(self.scaled_iou) != 2 or not 0 <= self.scaled_iou[0] < self.scaled_iou[1] <= 1:
             faults.append(f"model.scaled_iou={self.scaled_iou}: expected 0 <= low < high <= 1")
         raise_faults(faults)
+
+    def _prefix_faults(self) -> list[str]:
+        """What does not go with a trunk that is shared."""
+        wanted = {"proposer": "span", "num_relation_layers": 0, "mask_pads": True}
+        faults = [
+            f"model.{name}={getattr(self, name)!r} with model.network='prefix': expected {value!r}"
+            for name, value in wanted.items()
+            if getattr(self, name) != value
+        ]
+        if self.num_heads >= 1 and self.hidden_dim % (4 * self.num_heads):
+            faults.append(
+                f"model.hidden_dim={self.hidden_dim} with model.network='prefix': expected a "
+                f"multiple of 4 * model.num_heads={4 * self.num_heads}: a quarter of each head is "
+                "turned against another by time"
+            )
+        return faults

@@ -179,6 +179,8 @@ class Batch:
 
     Attributes:
         video: Clip features of the V videos that the pairs are about (V, T, C).
+        clip_seconds: Where each of those clips begins and ends, from the beginning of the first one
+            (V, T, 2).
         video_index: Each pair's video (B,) int64: neighbours about one video share it.
         video_mask: (B, T) bool.
         query_ids: Token ids (B, L) int64.
@@ -192,6 +194,7 @@ class Batch:
     """
 
     video: Tensor
+    clip_seconds: Tensor
     video_index: Tensor
     video_mask: Tensor
     query_ids: Tensor
@@ -206,6 +209,7 @@ class Batch:
         size, num_tokens = self.query_ids.shape
         num_clips = self.video.shape[1]
         expected = {
+            "clip_seconds": (len(self.video), num_clips, 2),
             "video_index": (size,),
             "video_mask": (size, num_clips),
             "query_ids": (size, num_tokens),

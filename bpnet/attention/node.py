@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from bpnet.attention.cache import Store
@@ -105,6 +106,12 @@ class Node:
     def view(self) -> Tensor:
         """Its keys and values (num_layers, 2, num_kv_heads, N, head_dim), not copied."""
         return self.store.data[:, :, :, self.start : self.end]
+
+    def path_view(self) -> Tensor:
+        """Keys and values of all tokens from the root to its end; a copy unless it is a root."""
+        if self.parent is None:
+            return self.view()
+        return torch.cat([node.view() for node in reversed(list(self.ancestry()))], dim=3)
 
     def check_alive(self) -> None:
         """Raise `AttentionError` if the node is no longer in its tree."""

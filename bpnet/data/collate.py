@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bpnet.types import Batch, Sample
+from bpnet_features import ClipGrid
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -22,8 +23,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     Returns:
         The batch; padded places are zero, and False in the masks.
     """
-    videos, video_index = _shared([sample.video for sample in samples])
-    video, clip_mask = _pad(videos)
+    firsts, video_index = _shared([sample.video for sample in samples])
+    video, clip_mask = _pad([samples[first].video for first in firsts])
+    seconds, _ = _pad([clip_seconds(samples[first].grid) for first in firsts])
     query_ids, query_mask = _pad([sample.query_ids for sample in samples])
     char_ids, _ = _pad([sample.char_ids for sample in samples])
     features = [one.query_features for one in samples if one.query_features is not None]
@@ -32,6 +34,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     has_targets = len(spans) == len(samples)
     return Batch(
         video=video,
+        clip_seconds=seconds,
         video_index=video_index,
         video_mask=clip_mask[video_index],
         query_ids=query_ids,
@@ -44,15 +47,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def _shared(arrays: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]], Tensor]:
-    """Leave out what repeats the one before it; the index (B,) says where each one went."""
-    kept: list[npt.NDArray[Any]] = []
+def clip_seconds(grid: ClipGrid) -> npt.NDArray[np.float32]:
+    """Begin and end of each clip (T, 2), from the beginning of the first: a window is a video."""
+    edges = grid.edges_seconds - grid.edges_seconds[0]
+    return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.float32)
+
+
+def _shared(arrays: Sequence[npt.NDArray[Any]]) -> tuple[list[int], Tensor]:
+    """Places of what does not repeat the one before it; the index (B,) says where each went."""
+    firsts: list[int] = []
     index = []
-    for array in arrays:
-        if not kept or array is not kept[-1]:
-            kept.append(array)
-        index.append(len(kept) - 1)
-    return kept, torch.tensor(index)
+    for place, array in enumerate(arrays):
+        if not firsts or array is not arrays[firsts[-1]]:
+            firsts.append(place)
+        index.append(len(firsts) - 1)
+    return firsts, torch.tensor(index)
 
 
 def _repeat_first(cells: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -38,7 +38,7 @@ from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.evaluation.score import metric_rows, score, table_notes
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.settings import from_dict, replaced
 from bpnet.types import Batch, Moment
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def predict(
-    model: BPNet,
+    model: Grounder,
     dataset: MomentDataset,
     *,
     batch_size: int,
@@ -98,7 +98,7 @@ def share(count: int, ranks: Ranks) -> range:
 
 
 def predict_all(
-    model: BPNet,
+    model: Grounder,
     dataset: MomentDataset,
     *,
     batch_size: int,

@@ -153,9 +153,7 @@ class Asked(nn.Module):
 
 def _padded(encoded: Encoded, mask: Tensor, num_clips: int) -> tuple[Encoded, Tensor]:
     """Encoded clips, with padding behind them, and their mask."""
-    spare = num_clips - mask.shape[1]
-    keys = None if encoded.keys is None else F.pad(encoded.keys, (0, 0, 0, spare))
-    return Encoded(F.pad(encoded.states, (0, 0, 0, spare)), keys), F.pad(mask, (0, spare))
+    return encoded.padded(num_clips), F.pad(mask, (0, num_clips - mask.shape[1]))
 
 
 def trace(model: BPNet, config: ModelConfig, signature: Signature) -> Any:

@@ -109,6 +109,12 @@ def export(
     checkpoint = Checkpoint.load(path)
     signature = Signature.of(checkpoint)
     model, _ = build_from_checkpoint(checkpoint)
+    if not isinstance(model, BPNet):
+        raise ConfigError(
+            f"checkpoint {str(path)!r}: model.network='prefix' cannot be exported: a graph keeps "
+            "nothing between two calls, which is what that network is for; ask it in Python, or "
+            "train model=bpnet"
+        )
     program = trace(model, from_dict(ModelConfig, checkpoint.model, "model"), signature)
     metadata = checkpoint.metadata() | _description(signature)
     part, small = part_of(out), part_of(int8_path(out))

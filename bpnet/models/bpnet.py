@@ -11,16 +11,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bpnet.attention import KVLayout
 from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.interaction import Interaction
+from bpnet.models.kept import KeptPairs
 from bpnet.models.proposals import without_repeats
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
 from bpnet.models.stage_one import Choice, StageOne, propose
 from bpnet.models.stage_two import StageTwo
 from bpnet.models.window_proposer import WindowProposer
-from bpnet.types import Batch
+from bpnet.types import Batch, Proposals
 
 Output = TypeVar("Output")
 
@@ -96,9 +98,58 @@ class BPNet(nn.Module):
             video = video.pick(batch.video_index)
         return self.localize(video, batch)
 
-    def encode_video(self, video: Tensor, video_mask: Tensor) -> Encoded:
-        """The part that does not depend on a query, of clips (B, T, C)."""
+    def encode_video(
+        self, video: Tensor, video_mask: Tensor, clip_seconds: Tensor | None = None
+    ) -> Encoded:
+        """The part that does not depend on a query.
+
+        Args:
+            video: Clip features (B, T, C).
+            video_mask: (B, T).
+            clip_seconds: Not read: places are counted in clips.
+
+        Returns:
+            The clips.
+        """
         return self.encoder.encode_video(video, video_mask)
+
+    def layout(self) -> KVLayout:
+        """What `keep` makes of a clip: its state in the place of a key, its own key as a value."""
+        weight = self.encoder.video_projection.weight
+        return KVLayout(1, 1, len(weight), weight.dtype, weight.device)
+
+    def keep(self, video: Encoded) -> tuple[Tensor, Tensor]:
+        """An encoded video as a tree keeps it.
+
+        Args:
+            video: Of one video, from `encode_video`.
+
+        Returns:
+            Two of (1, 1, T, D), without a gradient.
+        """
+        states = video.states.detach()[None]
+        keys = torch.zeros_like(states) if video.keys is None else video.keys.detach()[None]
+        return states, keys
+
+    def judge_kept(self, pairs: KeptPairs, query: Encoded, query_mask: Tensor) -> BPNetOutput:
+        """Both stages, of videos that a tree keeps; without gradients.
+
+        Args:
+            pairs: The videos.
+            query: The tokens of each pair (B, L, D).
+            query_mask: (B, L).
+
+        Returns:
+            The output of the stages.
+        """
+        places = {node: place for place, node in enumerate(dict.fromkeys(pairs.videos))}
+        views = [node.path_view() for node in places]
+        index = torch.tensor([places[node] for node in pairs.videos], device=query_mask.device)
+        states, keys = (torch.stack([view[0, side, 0] for view in views]) for side in (0, 1))
+        has_keys = self.encoder.similarity is not None
+        video = Encoded(states, keys if has_keys else None).pick(index)
+        mask = query_mask.new_ones(video.states.shape[:2])
+        return self.judge(video, query, mask, query_mask)
 
     def localize(self, video: Encoded, batch: Batch) -> BPNetOutput:
         """The part that does.
@@ -138,14 +189,12 @@ class BPNet(nn.Module):
         if self.detach_stage_two:
             frames, tokens = frames.detach(), tokens.detach()
         spans, logits = self.stage_two(frames, tokens, *masks, proposals)
-        scores = torch.sigmoid(logits)
-        if self.score_fusion:
-            scores = scores * (self.score_fusion * proposals.logits).exp()
-        scores = scores.masked_fill(~proposals.mask, -1.0)
-        refined = self.stage_two.refiner is not None
-        if refined and self.choice.nms is not None and not self.training:  # no loss reads scores
-            scores = without_repeats(spans.detach(), scores.detach(), self.choice.nms)
-        return BPNetOutput(stage_one, spans, logits, scores)
+        # Where none is moved, the choice has seen to it that they differ; no loss reads scores.
+        moved = self.stage_two.refiner is not None and not self.training
+        nms = self.choice.nms if moved else None
+        return BPNetOutput(
+            stage_one, spans, logits, ranked(proposals, spans, logits, self.score_fusion, nms)
+        )
 
     def propose(
         self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor
@@ -172,6 +221,29 @@ class BPNet(nn.Module):
             video.keys,
             query.keys,
         )
+
+
+def ranked(
+    proposals: Proposals, spans: Tensor, logits: Tensor, score_fusion: float, nms: float | None
+) -> Tensor:
+    """What the answers are ranked by.
+
+    Args:
+        proposals: Of stage one.
+        spans: The same, perhaps moved (B, K, 2).
+        logits: Stage two's, of their scores (B, K).
+        score_fusion: Exponent a in ``score * confidence ** a``.
+        nms: A span that overlaps a better one by more than this temporal IoU repeats it; None: none
+            does.
+
+    Returns:
+        Scores (B, K); -1 where there is no proposal, or it repeats a better one.
+    """
+    scores = torch.sigmoid(logits)
+    if score_fusion:
+        scores = scores * (score_fusion * proposals.logits).exp()
+    scores = scores.masked_fill(~proposals.mask, -1.0)
+    return scores if nms is None else without_repeats(spans.detach(), scores.detach(), nms)
 
 
 def _rows(output: Output, which: slice) -> Output:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeAlias
 
 from bpnet.model_config import ModelConfig
+from bpnet.models.boundary_head import BoundaryHead
 from bpnet.models.bpnet import BPNet
 from bpnet.models.dense_proposer import DenseProposer
-from bpnet.models.encoder import Encoder
+from bpnet.models.encoder import Encoder, Unmixed
 from bpnet.models.feature_encoder import ConvBlock, FeatureEncoder
 from bpnet.models.fusion import Fusion
+from bpnet.models.grounder import Grounder
 from bpnet.models.interaction import Interaction
 from bpnet.models.layers import (
     CharacterEmbedding,
@@ -19,6 +22,9 @@ from bpnet.models.layers import (
     WordEmbedding,
     make_lstm,
 )
+from bpnet.models.matching import Matching
+from bpnet.models.prefix_grounder import PrefixGrounder
+from bpnet.models.proposal_tokens import ProposalTokens
 from bpnet.models.relations import Relations
 from bpnet.models.scorer import Refiner, Scorer
 from bpnet.models.set_proposer import SetProposer
@@ -32,8 +38,12 @@ from bpnet.models.span_proposer import (
 )
 from bpnet.models.stage_one import Choice
 from bpnet.models.stage_two import StageTwo
+from bpnet.models.trunk import Trunk
 from bpnet.models.window_proposer import WindowProposer
 
+Predictor: TypeAlias = RnnPredictor | TransformerPredictor | LinearPredictor
+
+HEAD_SHARE = 2  # times as narrow as its trunk is the head of a `PrefixGrounder`
 CONTEXT_KERNEL = 5  # clips that a context block sees; the blocks are dilated by 1, 2, 4, ...
 
 
@@ -60,7 +70,7 @@ class Sizes:
     query_dim: int = 0
 
 
-def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
+def build_model(config: ModelConfig, sizes: Sizes) -> Grounder:
     """The network, with fresh weights from torch's global random state.
 
     Args:
@@ -84,6 +94,65 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
             window=config.attention_window,
         )
 
+    if config.network == "prefix":
+        return _prefix_grounder(config, sizes)
+    dim = config.hidden_dim
+    encoder = _encoder(config, sizes, feature_encoder)
+    boundaries = _predictor(config, dim, feature_encoder)
+    interaction = _interaction(config, dim)
+    proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
+    if boundaries is not None:
+        proposer = _span_proposer(config, boundaries, dim)
+    elif config.proposer == "dense":
+        proposer = DenseProposer(dim)
+    elif config.proposer == "set":
+        proposer = SetProposer(dim, config.num_heads, config.num_proposals, config.dropout)
+    else:
+        proposer = WindowProposer(dim)
+    return BPNet(
+        encoder,
+        interaction,
+        proposer,
+        _choice(config),
+        _stage_two(config, dim) if config.stage_two else None,
+        detach_stage_two=config.detach_stage_two,
+        score_fusion=config.score_fusion,
+    )
+
+
+def _prefix_grounder(config: ModelConfig, sizes: Sizes) -> PrefixGrounder:
+    dim = config.hidden_dim
+    width = dim // HEAD_SHARE
+    head = BoundaryHead(
+        dim,
+        width,
+        _interaction(config, width),
+        _span_proposer(config, LinearPredictor(width), width),
+    )
+    matching = None
+    if config.stage_two:
+        scorer = Scorer(dim, residual=config.score_residual)
+        refiner = Refiner(dim) if config.refinement_weight else None
+        matching = Matching(ProposalTokens(dim, config.num_proposal_tokens), scorer, refiner)
+    return PrefixGrounder(
+        _encoder(config, sizes, lambda: Unmixed(dim)),
+        Trunk(dim, config.num_heads, config.num_trunk_layers, config.dropout),
+        head,
+        _choice(config),
+        matching,
+        causal=config.video_attention == "chunk_causal",
+        detach_stage_two=config.detach_stage_two,
+        score_fusion=config.score_fusion,
+    )
+
+
+def _choice(config: ModelConfig) -> Choice:
+    return Choice(config.num_proposals, config.proposal_order, config.proposal_nms)
+
+
+def _encoder(
+    config: ModelConfig, sizes: Sizes, make_encoder: Callable[[], FeatureEncoder | Unmixed]
+) -> Encoder:
     dim = config.hidden_dim
     characters = None
     if sizes.num_characters:
@@ -101,18 +170,20 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
     query_dim = sizes.query_dim or sizes.word_dim
     if config.num_similarities:
         similarity = Similarity(sizes.feature_dim, query_dim, dim, config.num_similarities)
-    encoder = Encoder(
+    return Encoder(
         feature_dim=sizes.feature_dim,
         words=words,
         query_dim=query_dim,
         characters=characters,
-        encoder=feature_encoder(),
+        encoder=make_encoder(),  # here: a seed gives the same weights for ever
         hidden_dim=dim,
         dropout=config.dropout,
         similarity=similarity,
     )
-    boundaries = _predictor(config, dim, feature_encoder)
-    interaction = Interaction(
+
+
+def _interaction(config: ModelConfig, dim: int) -> Interaction:
+    return Interaction(
         attention=VideoQueryAttention(dim, config.dropout),
         query_pool=QueryPool(dim),
         context=[
@@ -122,29 +193,14 @@ def build_model(config: ModelConfig, sizes: Sizes) -> BPNet:
         dim=dim,
         num_similarities=config.num_similarities,
     )
-    proposer: SpanProposer | DenseProposer | SetProposer | WindowProposer
-    if boundaries is not None:
-        pairs = overlaps = None
-        if config.pair_dim:
-            pairs = PairScores(dim, config.pair_dim)
-            overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
-        proposer = SpanProposer(boundaries, config.max_cells, pairs, overlaps)
-    elif config.proposer == "dense":
-        proposer = DenseProposer(dim)
-    elif config.proposer == "set":
-        proposer = SetProposer(dim, config.num_heads, config.num_proposals, config.dropout)
-    else:
-        proposer = WindowProposer(dim)
-    choice = Choice(config.num_proposals, config.proposal_order, config.proposal_nms)
-    return BPNet(
-        encoder,
-        interaction,
-        proposer,
-        choice,
-        _stage_two(config, dim) if config.stage_two else None,
-        detach_stage_two=config.detach_stage_two,
-        score_fusion=config.score_fusion,
-    )
+
+
+def _span_proposer(config: ModelConfig, predictor: Predictor, dim: int) -> SpanProposer:
+    pairs = overlaps = None
+    if config.pair_dim:
+        pairs = PairScores(dim, config.pair_dim)
+        overlaps = PairScores(dim, config.pair_dim) if config.overlap_weight else None
+    return SpanProposer(predictor, config.max_cells, pairs, overlaps)
 
 
 def _stage_two(config: ModelConfig, dim: int) -> StageTwo:
@@ -159,7 +215,7 @@ def _stage_two(config: ModelConfig, dim: int) -> StageTwo:
 
 def _predictor(
     config: ModelConfig, dim: int, feature_encoder: Callable[[], FeatureEncoder]
-) -> RnnPredictor | TransformerPredictor | LinearPredictor | None:
+) -> Predictor | None:
     """What predicts boundaries, for the proposer that reads such."""
     if config.proposer != "span":
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bpnet.models.fusion import span_weights
 from bpnet.models.sizes import is_open
+from bpnet.models.span_means import Summed
 from bpnet.spans import paired_tiou
 
 
@@ -30,8 +30,7 @@ def pool_cells(frames: Tensor, video_mask: Tensor, max_cells: int) -> tuple[Tens
     mask = places < counts[:, None]
     first = torch.where(mask, places, 0)[..., None] * widths[:, None, None]
     spans = torch.cat([first, first + widths[:, None, None]], dim=-1)
-    weights = span_weights(spans, num_clips)
-    return (weights @ frames) * mask[..., None], mask, widths
+    return Summed.of(frames).means(spans) * mask[..., None], mask, widths
 
 
 def nearest_cells(spans: Tensor) -> Tensor:

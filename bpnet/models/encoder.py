@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bpnet.errors import AnnotationError
@@ -24,21 +25,57 @@ class Encoded:
             is not masked (compat mode).
         keys: What tells how alike both sides are, see `bpnet.models.similarity`: of clips
             (B, T, M), or of a query (B, heads, M); None: nothing does.
+        seconds: Where clips begin and end (B, T, 2), for a model that reads it; else None.
     """
 
     states: Tensor
     keys: Tensor | None
+    seconds: Tensor | None = None
 
     def pick(self, index: Tensor) -> Encoded:
         """The rows (B,) int64 of it."""
-        keys = None if self.keys is None else self.keys[index]
-        return Encoded(self.states[index], keys)
+        return self._each(lambda part: part[index])
+
+    def padded(self, num_places: int) -> Encoded:
+        """Clips with padding behind them, up to so many places."""
+        spare = num_places - self.states.shape[1]
+        return self._each(lambda part: F.pad(part, (0, 0, 0, spare)))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Encoded:
+        parts = (self.states, self.keys, self.seconds)
+        states, *others = (None if part is None else change(part) for part in parts)
+        assert states is not None
+        return Encoded(states, *others)
 
 
 def joined(parts: Sequence[Encoded]) -> Encoded:
     """Several of them below one another; all of one length."""
-    keys = [part.keys for part in parts if part.keys is not None]
-    return Encoded(torch.cat([part.states for part in parts]), torch.cat(keys) if keys else None)
+
+    def together(name: str) -> Tensor | None:
+        found = [one for part in parts if (one := getattr(part, name)) is not None]
+        return torch.cat(found) if found else None
+
+    states = torch.cat([part.states for part in parts])
+    return Encoded(states, together("keys"), together("seconds"))
+
+
+class Unmixed(nn.Module):
+    """Tokens brought to one scale, each by itself: for a trunk, which does the reading.
+
+    Args:
+        dim: Width D.
+    """
+
+    positions: None = None  # a trunk tells places itself
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) with mask (B, N) to the same shape; padded places are zero."""
+        out: Tensor = self.norm(x) * mask[..., None]
+        return out
 
 
 class Encoder(nn.Module):
@@ -49,7 +86,7 @@ class Encoder(nn.Module):
         words: Word embedding, or None: the queries come as token features.
         query_dim: Width of the word embedding, or of the token features.
         characters: Character embedding, or None.
-        encoder: The encoder that both sides share.
+        encoder: The encoder that both sides share, or what leaves each token by itself.
         hidden_dim: Width D.
         dropout: Share of the clip features and the word vectors that is dropped.
         similarity: What compares both sides before they are encoded, or None.
@@ -61,7 +98,7 @@ class Encoder(nn.Module):
         words: WordEmbedding | None,
         query_dim: int,
         characters: CharacterEmbedding | None,
-        encoder: FeatureEncoder,
+        encoder: FeatureEncoder | Unmixed,
         hidden_dim: int,
         dropout: float,
         similarity: Similarity | None = None,

@@ -26,10 +26,12 @@ def with_copies(batch: Batch, count: int) -> Batch:
         if (value := getattr(batch, name)) is not None
     }
     again = batch.video_index[:count] + len(batch.video)
+    most = int(batch.video_index[:count].max()) + 1
     return dataclasses.replace(
         batch,
         **doubled,
-        video=torch.cat([batch.video, batch.video[: int(batch.video_index[:count].max()) + 1]]),
+        video=torch.cat([batch.video, batch.video[:most]]),
+        clip_seconds=torch.cat([batch.clip_seconds, batch.clip_seconds[:most]]),
         video_index=torch.cat([batch.video_index, again]),
         target_spans=None,
         target_cells=None,

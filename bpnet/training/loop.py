@@ -18,7 +18,7 @@ from bpnet.config import TrainConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.errors import CheckpointError
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.training.batches import EpochBatches
 from bpnet.training.metrics_log import LossMeans, MetricsLog
@@ -43,14 +43,14 @@ def num_steps(config: TrainConfig, num_samples: int) -> int:
 
 
 def fit(
-    model: BPNet,
+    model: Grounder,
     dataset: MomentDataset,
     config: TrainConfig,
     run_dir: Path,
     *,
     device: torch.device,
-    validate: Callable[[BPNet], Validation] | None,
-    make_checkpoint: Callable[[BPNet, dict[str, Any]], Checkpoint],
+    validate: Callable[[Grounder], Validation] | None,
+    make_checkpoint: Callable[[Grounder, dict[str, Any]], Checkpoint],
     settings: dict[str, Any],
     annotations: str,
     state: TrainingState | None = None,
@@ -90,7 +90,7 @@ def fit(
     averaged = None
     if config.trainer.ema_decay:
         averaged = AveragedModel(model, avg_fn=lambda old, new, _: old.lerp(new, 1 - decay()))
-    kept = model if averaged is None else cast(BPNet, averaged.module)
+    kept = model if averaged is None else cast(Grounder, averaged.module)
     step, best = 0, None
     metrics: dict[str, float] | None = None
     running = LossMeans()

@@ -77,7 +77,8 @@ def _rows(batch: Batch, which: slice, num_videos: int, num_clips: int) -> Batch:
         for field in dataclasses.fields(batch)
         if (value := getattr(batch, field.name)) is not None
     }
-    picked["video"] = batch.video[:num_videos, :num_clips]
+    for name in ("video", "clip_seconds"):
+        picked[name] = getattr(batch, name)[:num_videos, :num_clips]
     picked["video_index"] = picked["video_index"].clamp(max=num_videos - 1)
     picked["video_mask"] = picked["video_mask"][:, :num_clips]
     return Batch(**picked)

@@ -31,7 +31,7 @@ from bpnet.evaluation.ceiling import grid_ceiling
 from bpnet.evaluation.evaluate import validation_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.report import spread
 from bpnet.training.calibrate import calibrate_best
@@ -119,13 +119,13 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
         "" if ranks.size == 1 else f", {ranks.size} processes, {torch.get_num_threads()} threads",
     )
 
-    def validate(trained: BPNet) -> Validation:
+    def validate(trained: Grounder) -> Validation:
         assert validation is not None
         found = answer(trained, validation, config.trainer, device, ranks)
         shown = spread(found, config.trainer.figures)
         return Validation(validation_metrics(found, VSLNET), shown)
 
-    def make_checkpoint(trained: BPNet, note: dict[str, Any]) -> Checkpoint:
+    def make_checkpoint(trained: Grounder, note: dict[str, Any]) -> Checkpoint:
         return Checkpoint(
             tensors=trained.state_dict(),
             model=plain(config.model),

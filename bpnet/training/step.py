@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from bpnet.config import TrainConfig
 from bpnet.distributed import summed, synchronised
 from bpnet.errors import ConfigError
-from bpnet.models.bpnet import BPNet, BPNetOutput
+from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.grounder import Grounder
 from bpnet.models.losses import bpnet_losses
 from bpnet.ranks import Ranks
 from bpnet.training.copies import with_copies
@@ -70,7 +71,7 @@ class TrainStep:
 
     def __init__(
         self,
-        model: BPNet,
+        model: Grounder,
         config: TrainConfig,
         optimizer: torch.optim.Optimizer,
         device: torch.device,

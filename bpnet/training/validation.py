@@ -11,7 +11,7 @@ from bpnet.config import TrainerConfig
 from bpnet.data.dataset import MomentDataset
 from bpnet.evaluation.evaluate import predict_all
 from bpnet.evaluation.predictions import Prediction
-from bpnet.models.bpnet import BPNet
+from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 
 
@@ -29,7 +29,7 @@ class Validation:
 
 
 def answer(
-    model: BPNet,
+    model: Grounder,
     queries: MomentDataset,
     config: TrainerConfig,
     device: torch.device,

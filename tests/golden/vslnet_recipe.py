@@ -42,6 +42,7 @@ class Inputs:
         known = len(cells) == len(self.video)
         return Batch(
             video=torch.from_numpy(self.video),
+            clip_seconds=torch.zeros(*self.video.shape[:2], 2),  # VSLNet knows no seconds
             video_index=torch.arange(len(self.video)),
             video_mask=torch.from_numpy(self.video_mask),
             query_ids=torch.from_numpy(self.word_ids),

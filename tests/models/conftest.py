@@ -119,6 +119,7 @@ def pad() -> Callable[..., Batch]:
         return dataclasses.replace(
             batch,
             video=padded(batch.video, clips, 0),
+            clip_seconds=padded(batch.clip_seconds, clips, 0),
             video_mask=padded(batch.video_mask, clips),
             query_ids=padded(batch.query_ids, tokens),
             char_ids=padded(batch.char_ids, tokens, letters),

@@ -147,11 +147,18 @@ def test_cut_off_again_and_again(dataset_root: Path, whole: Path, tmp_path: Path
     assert_same_run(tmp_path, whole)
 
 
-def test_batches_of_similar_lengths_are_resumed(
-    dataset_root: Path, whole: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer__similar_lengths": True},  # other batches than by chance
+        {"model__network": "prefix", "model__num_relation_layers": 0},
+    ],
+    ids=["similar lengths", "prefix"],
+)
+def test_other_settings_are_resumed(
+    dataset_root: Path, whole: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """Other batches than by chance, and the same again after a cut."""
-    changes: dict[str, Any] = {"trainer__similar_lengths": True}
+    """Another run than by default, and the same again after a cut."""
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     train(tiny_run.config(dataset_root, **changes), tmp_path / "whole")

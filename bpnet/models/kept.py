@@ -1,0 +1,27 @@
+"""Videos of which a network keeps what it computes, in a prefix tree, and queries about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bpnet.attention import Node, PrefixTree
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptPairs:
+    """Pairs of a video that lies in a tree, and a query.
+
+    Attributes:
+        tree: The tree, of the network's ``layout``.
+        videos: Where each pair's video ends in it (B); all have T clips.
+        seconds: Where their clips begin and end (B, T, 2).
+        query_keys: Content key of each pair's query (B).
+    """
+
+    tree: PrefixTree
+    videos: Sequence[Node]
+    seconds: Tensor
+    query_keys: Sequence[bytes]
