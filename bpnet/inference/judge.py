@@ -18,8 +18,10 @@ from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.predictions import Prediction, read_output
-from bpnet.models.bpnet import BPNet
+from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.encoder import Encoded
+from bpnet.models.grounder import Grounder
+from bpnet.models.kept import KeptPairs
 from bpnet.types import Sample
 from bpnet_features import ClipGrid, FeatureSpec
 
@@ -65,7 +67,7 @@ class Judge:
 
     def __init__(
         self,
-        model: BPNet,
+        model: Grounder,
         vocabulary: Vocabulary,
         query_spec: FeatureSpec | None,
         calibration: Calibration | None,
@@ -160,6 +162,38 @@ class Judge:
         with torch.inference_mode():
             states, mask = queries.states.pick(index), queries.mask[index]
             output = self.model.judge(video, states, video_mask, mask)
+        return self._read(output, grids, queries, which)
+
+    def answer_kept(
+        self,
+        pairs: KeptPairs,
+        grids: Sequence[ClipGrid],
+        queries: EncodedQueries,
+        which: Sequence[int],
+    ) -> list[Prediction]:
+        """Judge pairs of a video, or a window of one, that a tree keeps, and a query.
+
+        Args:
+            pairs: The videos of the pairs (B).
+            grids: Where their clips lie in time (B).
+            queries: Encoded queries.
+            which: The query of each pair (B).
+
+        Returns:
+            One prediction a pair.
+        """
+        index = torch.tensor(which, device=self.device)
+        with torch.inference_mode():
+            output = self.model.judge_kept(pairs, queries.states.pick(index), queries.mask[index])
+        return self._read(output, grids, queries, which)
+
+    def _read(
+        self,
+        output: BPNetOutput,
+        grids: Sequence[ClipGrid],
+        queries: EncodedQueries,
+        which: Sequence[int],
+    ) -> list[Prediction]:
         samples = [
             dataclasses.replace(queries.samples[query], grid=grid)
             for query, grid in zip(which, grids, strict=True)

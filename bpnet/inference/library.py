@@ -26,16 +26,15 @@ from safetensors.torch import load_file, save_file
 from bpnet.errors import BPNetError, ConfigError
 from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.collection import Collection
-from bpnet.inference.encoded import EncodedVideo, from_tensors, to_tensors
+from bpnet.inference.encoded import EncodedVideo, encode_pieces, from_tensors, to_tensors
 from bpnet.inference.judge import EncodedQueries, Query
 from bpnet.inference.localizer import Localizer
 from bpnet.inference.opened import Progress, check_wanted
 from bpnet.inference.windows import Window, best_moments
-from bpnet.models.encoder import Encoded
+from bpnet.models.encoder import joined
 from bpnet.models.fusion import span_weights
 from bpnet.models.losses import TEMPERATURE
 from bpnet.types import FoundMoment
-from bpnet_features import ClipGrid
 from bpnet_features.atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -175,19 +174,15 @@ class Library:
         for first in range(0, len(rows), WINDOWS):
             some = rows[first : first + WINDOWS]
             most = max(videos[number].num_positions for number, _ in some)
-            states, keys, masks = [], [], []
-            grids: list[ClipGrid] = []
-            for number, window in some:
-                video = videos[number]
-                spare = most - video.num_positions
-                states.append(F.pad(video.states.states[window], (0, 0, 0, spare)))
-                if video.states.keys is not None:
-                    keys.append(F.pad(video.states.keys[window], (0, 0, 0, spare)))
-                masks.append(torch.arange(most, device=self._judge.device) < most - spare)
-                grids.append(video.grids[window])
-            encoded = Encoded(torch.stack(states), torch.stack(keys) if keys else None)
-            mask = torch.stack(masks)
-            answers += self._judge.answer(encoded, mask, grids, query, [0] * len(some))
+            device = self._judge.device
+            parts = [
+                videos[number].states.pick(torch.tensor([window], device=device)).padded(most)
+                for number, window in some
+            ]
+            grids = [videos[number].grids[window] for number, window in some]
+            lengths = torch.tensor([grid.num_clips for grid in grids], device=device)
+            mask = torch.arange(most, device=device) < lengths[:, None]
+            answers += self._judge.answer(joined(parts), mask, grids, query, [0] * len(some))
         return answers
 
     def _load(self, number: int) -> EncodedVideo:
@@ -299,7 +294,9 @@ def _cached(
             return file, from_tensors(load_file(file), localizer.judge.device)
         except (SafetensorError, OSError, KeyError) as err:
             log.warning("%s is damaged (%s): the video is encoded again", file, err)
-    video = localizer.encode(*videos.read(video_id), f"video {video_id!r}")
+    clips, grid = videos.read(video_id)
+    pieces = localizer.reading.pieces(clips, grid, f"video {video_id!r}")
+    video = encode_pieces(localizer.judge.model, pieces, grid)
     write_atomically(file, lambda part: save_file(to_tensors(video), part))
     return file, video
 

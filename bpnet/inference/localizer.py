@@ -16,12 +16,13 @@ import numpy.typing as npt
 from bpnet.build import build_from_checkpoint, check_spec, pick_device
 from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
-from bpnet.errors import CheckpointError, ConfigError
+from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
-from bpnet.inference.encoded import EncodedVideo, encode_video
+from bpnet.inference.encoded import Reading
 from bpnet.inference.judge import Judge, Query, check_several
 from bpnet.inference.opened import OpenedVideo, Progress
-from bpnet.models.bpnet import BPNet
+from bpnet.inference.session import VideoSession
+from bpnet.models.grounder import Grounder
 from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
 from bpnet_features.backbones.backbone import Backbone
@@ -46,14 +47,18 @@ class Localizer:
             and has more clips than the model positions, is read in windows of this length.
         backbone_weights: Weights of the extractor that made its features; needed only to open video
             files, and only for extractors that do not bring them along.
+        budget_bytes: The most that what is kept of videos may take; None: 512 MiB, or 2 GiB on
+            CUDA.
 
     Attributes:
         judge: The model, with what its input and output mean.
+        reading: How it reads videos.
+        session: Keeps what is computed of videos.
     """
 
     def __init__(
         self,
-        model: BPNet,
+        model: Grounder,
         vocabulary: Vocabulary,
         feature_spec: FeatureSpec,
         max_clips: int,
@@ -61,12 +66,12 @@ class Localizer:
         calibration: Calibration | None = None,
         window_seconds: float = math.inf,
         backbone_weights: str | os.PathLike[str] | None = None,
+        budget_bytes: int | None = None,
     ) -> None:
         self.judge = Judge(model, vocabulary, query_spec, calibration)
-        self.feature_spec = feature_spec
-        self._max_clips = max_clips
+        self.reading = Reading(feature_spec, max_clips, window_seconds)
+        self.session = VideoSession(self.judge, self.reading, budget_bytes)
         self.query_spec = query_spec
-        self.window_seconds = window_seconds
         self._backbone_weights = None if backbone_weights is None else os.fspath(backbone_weights)
         self._backbone: Backbone | None = None
         self._extracting = threading.Lock()
@@ -77,6 +82,7 @@ class Localizer:
         path: str | os.PathLike[str],
         device: str = "auto",
         backbone_weights: str | os.PathLike[str] | None = None,
+        budget_bytes: int | None = None,
     ) -> Localizer:
         """Load a checkpoint.
 
@@ -85,6 +91,8 @@ class Localizer:
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
             backbone_weights: Weights of the extractor that made the features it was trained on;
                 needed to open video files, where the extractor does not bring them along.
+            budget_bytes: The most that what is kept of videos may take; None: 512 MiB, or 2 GiB on
+                CUDA.
 
         Returns:
             The localizer.
@@ -105,12 +113,19 @@ class Localizer:
             Calibration.from_dict(checkpoint.calibration),
             float(checkpoint.training.get("longest_seconds", math.inf)),
             backbone_weights,
+            budget_bytes,
         )
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """Clip features that the model reads."""
+        return self.reading.feature_spec
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of what decides how a video is encoded: the weights, and how it is cut."""
-        digest = hashlib.sha256(f"{self._max_clips} {self.window_seconds}".encode())
+        reading = self.reading
+        digest = hashlib.sha256(f"{reading.max_clips} {reading.window_seconds}".encode())
         for name, tensor in sorted(self.judge.model.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -129,7 +144,7 @@ class Localizer:
         grid: ClipGrid | None = None,
         duration_seconds: float | None = None,
     ) -> OpenedVideo:
-        """Read a video and compute what does not depend on a query.
+        """Read a video and compute what does not depend on a query, unless that is kept already.
 
         Args:
             source: Features that `bpnet_features.open_features` opened, or their path, together
@@ -147,11 +162,12 @@ class Localizer:
             FeatureError: A file or its features are not what they must be.
             CheckpointError: The features are of another kind than the checkpoint was trained on.
             ConfigError: An array comes without its grid.
+            CacheFullError: What other opened videos need leaves no room.
         """
         if isinstance(source, np.ndarray):
             if grid is None:
                 raise ConfigError("an array of features needs grid=ClipGrid(...), to tell seconds")
-            return OpenedVideo(self.judge, self.encode(source, grid))
+            return self.session.open(source, grid)
         if video_id is None:
             return self._open_file(source)
         if isinstance(source, (str, os.PathLike)):
@@ -160,8 +176,7 @@ class Localizer:
             store = source
         check_spec(self.feature_spec, store.spec, str(store.path))
         clips, grid = store.read(video_id, duration_seconds)
-        encoded = self.encode(clips, grid, f"video {video_id!r}")
-        return OpenedVideo(self.judge, encoded, video_id)
+        return self.session.open(clips, grid, f"video {video_id!r}", name=video_id)
 
     def localize_many(
         self,
@@ -204,8 +219,8 @@ class Localizer:
     def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
         if not isinstance(source, (str, os.PathLike)):
             raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
-        encoded = self.encode(*self.extract(source), str(source))
-        return OpenedVideo(self.judge, encoded, Path(source).stem, Path(source))
+        file = Path(source)
+        return self.session.open(*self.extract(file), str(source), name=file.stem, file=file)
 
     def extract(self, video: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float32], ClipGrid]:
         """Features of a video file, made as those that the checkpoint was trained on.
@@ -231,30 +246,3 @@ class Localizer:
         stride = self._backbone.spec.stride_seconds
         grid = ClipGrid.uniform(len(found.clips), found.duration_seconds, stride)
         return found.clips, grid
-
-    def encode(
-        self, clips: npt.NDArray[np.floating], grid: ClipGrid, what: str = "the array"
-    ) -> EncodedVideo:
-        """Compute what does not depend on a query.
-
-        Args:
-            clips: Features (T, C), as stored.
-            grid: Where they lie in time.
-            what: What messages call them.
-
-        Returns:
-            The encoded video.
-
-        Raises:
-            CheckpointError: The features are not what the checkpoint reads.
-        """
-        width = self.feature_spec.feature_dim
-        if clips.ndim != 2 or clips.shape[1] != width or len(clips) != grid.num_clips:
-            raise CheckpointError(
-                f"{what}: features of shape {clips.shape}: the checkpoint expects "
-                f"({grid.num_clips}, {width}), from {self.feature_spec.backbone!r}"
-            )
-        if not np.isfinite(clips).all():
-            raise CheckpointError(f"{what}: NaN or infinite features; extract them again")
-        single = clips.astype(np.float32)
-        return encode_video(self.judge.model, single, grid, self._max_clips, self.window_seconds)

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
+from bpnet.attention import Node, PrefixTree
 from bpnet.errors import ConfigError
 from bpnet.evaluation.predictions import Prediction
-from bpnet.inference.encoded import EncodedVideo
-from bpnet.inference.judge import Judge, Query, check_several
+from bpnet.inference.judge import Query, check_several
 from bpnet.inference.windows import Window, merge
 from bpnet.report import ReportAnswer, answer_of
 from bpnet.report.answers import film_strip
 from bpnet.types import Moment
 from bpnet_features import ClipGrid
 
-POSITIONS_AT_ONCE = 4096  # of all pairs of a query and a window: more no longer fit a CPU's cache
+if TYPE_CHECKING:
+    from bpnet.inference.session import VideoSession
+
+# Positions of all pairs of a query and a window that are judged together: more no longer fit a
+# CPU's cache, and where pairs read one video from where it is kept, more make up for that.
+POSITIONS_AT_ONCE, SHARED_AT_ONCE = 4096, 16384
 
 Progress: TypeAlias = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(eq=False)
+class Held:
+    """What a session holds for an opened video.
+
+    Attributes:
+        grid: Where its stored clips lie in time.
+        windows: What is read at once.
+        grids: Where the positions of each window lie in time.
+        nodes: Where each of them ends in the tree; pinned.
+        tree: The tree that those are in.
+        weights: Fingerprint of the model that encoded it.
+        keys: Of its last window: content keys, and ...
+        tail: ... the clips behind its last whole chunk, for a video that may go on.
+    """
+
+    grid: ClipGrid
+    windows: tuple[Window, ...]
+    grids: tuple[ClipGrid, ...]
+    nodes: list[Node]
+    tree: PrefixTree
+    weights: bytes
+    keys: list[bytes]
+    tail: npt.NDArray[np.float32]
 
 
 class OpenedVideo:
@@ -33,35 +65,52 @@ class OpenedVideo:
     Made by `Localizer.open_video`. Several threads may ask at once: asking changes nothing in it.
 
     Args:
-        judge: The model.
-        video: The encoded video.
+        session: Keeps what is computed of it.
+        held: What that is.
         name: What reports call it.
         file: The video file, where it was opened from one.
     """
 
     def __init__(
-        self, judge: Judge, video: EncodedVideo, name: str = "video", file: Path | None = None
+        self, session: VideoSession, held: Held, name: str = "video", file: Path | None = None
     ) -> None:
-        self._judge = judge
-        self._video = video
+        self._session = session
+        self._held = held
         self._name = name
         self._file = file
-        self._pairs_at_once = max(1, POSITIONS_AT_ONCE // video.num_positions)
+        # Nobody has to close it: what is held goes with the last reference.
+        self._release = weakref.finalize(self, session.left.append, held)
+        self._release.atexit = False
+
+    @property
+    def held(self) -> Held:
+        """What its session holds of it.
+
+        Raises:
+            ConfigError: It is closed.
+        """
+        if not self._release.alive:
+            raise ConfigError("the video is closed: open it again")
+        return self._held
 
     @property
     def grid(self) -> ClipGrid:
         """Where the stored clips lie in time."""
-        return self._video.grid
+        return self._held.grid
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """What is read at once; one window where the video is not too long for that."""
-        return self._video.windows
+        return self._held.windows
 
     @property
     def duration_seconds(self) -> float:
         """Length of the video."""
         return self.grid.duration_seconds
+
+    def close(self) -> None:
+        """Let it go: its room may be taken by other videos. It cannot be asked any more."""
+        self._release()
 
     # A str is a sequence of str as well; it is taken for one sentence, as the first line says.
     @overload
@@ -106,12 +155,14 @@ class OpenedVideo:
 
         Raises:
             AnnotationError: A query has no words.
-            ConfigError: ``top`` is out of range, or the model does not read such queries.
+            ConfigError: ``top`` is out of range, the model does not read such queries or its
+                weights have changed, or the video is closed.
+            CacheFullError: Opened videos leave no room for what is kept of queries.
         """
         check_wanted(top, min_score)
         if isinstance(queries, (str, np.ndarray)):
             return self.localize([queries], top, min_score, progress)[0]
-        self._judge.check(queries)
+        self._session.judge.check(queries)
         answers: list[list[Moment]] = []
         for group in self._predicted(queries):
             for prediction in group:
@@ -132,9 +183,11 @@ class OpenedVideo:
 
         Raises:
             AnnotationError: A query has no words.
-            ConfigError: The model does not read such queries.
+            ConfigError: The model does not read such queries or its weights have changed, or the
+                video is closed.
+            CacheFullError: Opened videos leave no room for what is kept of queries.
         """
-        self._judge.check(queries)
+        self._session.judge.check(queries)
         return [prediction for group in self._predicted(queries) for prediction in group]
 
     def draw(
@@ -183,31 +236,36 @@ class OpenedVideo:
 
     def _predicted(self, queries: Sequence[Query]) -> Iterator[list[Prediction]]:
         """The answers to some queries at a time, so that who needs less can drop the rest."""
-        at_once = max(1, self._pairs_at_once // len(self._video.windows))
+        at_once = max(1, self._pairs_at_once() // len(self.windows))
         for first in range(0, len(queries), at_once):
             yield self._predict(queries[first : first + at_once])
 
+    def _pairs_at_once(self) -> int:
+        most = SHARED_AT_ONCE if self._session.shares else POSITIONS_AT_ONCE
+        return max(1, most // self._held.grids[0].num_clips)
+
     def _predict(self, queries: Sequence[Query]) -> list[Prediction]:
-        video, encoded = self._video, self._judge.encode(queries)
+        held = self.held
         answers: list[list[Prediction]] = [[] for _ in queries]
-        at_once = max(1, self._pairs_at_once // len(queries))
-        for first in range(0, len(video.windows), at_once):
-            places = range(first, min(first + at_once, len(video.windows)))
-            pairs = list(itertools.product(range(len(queries)), places))
-            windows = torch.tensor([place for _, place in pairs], device=self._judge.device)
-            shape = (len(pairs), video.num_positions)
-            found = self._judge.answer(
-                video.states.pick(windows),
-                torch.ones(shape, dtype=torch.bool, device=self._judge.device),
-                [video.grids[place] for _, place in pairs],
-                encoded,
-                [query for query, _ in pairs],
-            )
-            for (query, _), prediction in zip(pairs, found, strict=True):
-                answers[query].append(prediction)
-        if len(video.windows) == 1:
+        at_once = max(1, self._pairs_at_once() // len(queries))
+        with self._session.asking(held) as judge:
+            encoded = judge.encode(queries)
+            for first in range(0, len(held.windows), at_once):
+                places = range(first, min(first + at_once, len(held.windows)))
+                pairs = list(itertools.product(range(len(queries)), places))
+                which = [query for query, _ in pairs]
+                windows = [place for _, place in pairs]
+                found = judge.answer_kept(
+                    self._session.pairs(held, encoded, which, windows),
+                    [held.grids[place] for place in windows],
+                    encoded,
+                    which,
+                )
+                for query, prediction in zip(which, found, strict=True):
+                    answers[query].append(prediction)
+        if len(held.windows) == 1:
             return [answer for (answer,) in answers]
-        return [merge(answer, video.windows, self._judge.nms) for answer in answers]
+        return [merge(answer, held.windows, judge.nms) for answer in answers]
 
 
 def check_wanted(top: int, min_score: float) -> None:

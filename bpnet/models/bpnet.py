@@ -6,6 +6,7 @@ Without stage two, and with the proposer ``span``, it is VSLNet.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
 from bpnet.models.stage_one import Choice, StageOne, propose
 from bpnet.models.stage_two import StageTwo
+from bpnet.models.trunk import KeysValues
 from bpnet.models.window_proposer import WindowProposer
 from bpnet.types import Batch, Proposals
 
@@ -99,7 +101,11 @@ class BPNet(nn.Module):
         return self.localize(video, batch)
 
     def encode_video(
-        self, video: Tensor, video_mask: Tensor, clip_seconds: Tensor | None = None
+        self,
+        video: Tensor,
+        video_mask: Tensor,
+        clip_seconds: Tensor | None = None,
+        past: Sequence[KeysValues] = (),
     ) -> Encoded:
         """The part that does not depend on a query.
 
@@ -107,10 +113,12 @@ class BPNet(nn.Module):
             video: Clip features (B, T, C).
             video_mask: (B, T).
             clip_seconds: Not read: places are counted in clips.
+            past: Always empty: a clip sees the whole video.
 
         Returns:
             The clips.
         """
+        assert not past, "clips that see the whole video have no past"
         return self.encoder.encode_video(video, video_mask)
 
     def layout(self) -> KVLayout:

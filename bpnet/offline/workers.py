@@ -51,6 +51,7 @@ class LocalizeShard:
         rows: list[dict[str, Any]] = []
         for video_id, group in groupby(queries, key=lambda one: one.video_id):
             rows += self._answers(video_id, list(group))
+            self.localizer.session.clear()  # nobody asks about it again
         failed = [row for row in rows if "error" in row]
         _write_failed(self.folder, shard["number"], failed)
         write_text_atomically(shard_path(self.folder, shard["number"], ANSWERS), _lines(rows))

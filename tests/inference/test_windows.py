@@ -52,7 +52,7 @@ def test_what_is_shorter_than_half_a_window_lies_in_one(
 
 
 def test_each_window_answers_as_a_video_of_its_clips(localizer: Localizer) -> None:
-    assert localizer.window_seconds == LENGTH / 2
+    assert localizer.reading.window_seconds == LENGTH / 2
     clips = long_video({0: (20, 27), 1: (70, 76), 2: (140, 147)})
     grid = ClipGrid.uniform(len(clips), len(clips) / 2, 0.5)
     found = opened(localizer, clips).predict(QUERIES)
@@ -164,6 +164,6 @@ def test_a_checkpoint_that_does_not_say_reads_all_at_once(localizer: Localizer) 
     old = Localizer(
         localizer.judge.model, localizer.judge._vocabulary, localizer.feature_spec, LENGTH
     )
-    assert old.window_seconds == math.inf
+    assert old.reading.window_seconds == math.inf
     video = opened(old, long_video({1: (10, 20)}))
     assert video.predict(QUERIES[:1])[0].edges_seconds.shape == (LENGTH + 1,)
