@@ -15,6 +15,9 @@ from bpnet_features.errors import FeatureError
 from bpnet_features.video import load_av
 
 TICKS = Fraction(1, 90_000)  # of the times of pictures: fine enough for any frame rate
+# A picture that stands for long at the end is shown again so long before it: of the last picture of
+# a file, players show no more.
+LAST = Fraction(1, 4)
 SOUND_BEHIND = 0.5  # seconds that sound may be stored behind the pictures of its time
 
 
@@ -88,6 +91,11 @@ class _Cut:
         if self.audio is not None:
             self.sound = out.add_stream("aac", rate=self.audio.rate)
             self.sound.layout = "stereo" if self.audio.channels > 1 else "mono"
+        # The file begins when all its streams are there, and sound may come before a picture does.
+        self.early_sound: list[Any] = []
+        self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        self.shown: Any = None  # the picture that is seen from `shown_at` on
+        self.shown_at = 0.0
         self.num_frames = 0
 
     def write(self) -> int:
@@ -101,27 +109,40 @@ class _Cut:
                 continue
             seconds = frame.time - self.origin
             if hasattr(frame, "pict_type"):
+                self._turn_to(frame, seconds)
                 if seconds >= self.end + SOUND_BEHIND:
                     break
-                if self.start <= seconds < self.end:
-                    self._add_picture(frame, seconds - self.start)
             elif self.start <= seconds < self.end:
                 self._add_sound(frame, seconds - self.start)
-        for stream in (self.picture, self.sound):
-            if stream is not None:
-                self.out.mux(stream.encode(None))
+        self._turn_to(None, self.shown_at + float(1 / self.rate))
+        if self.picture is not None:
+            self.out.mux(self.picture.encode(None))
+            if self.sound is not None:
+                self.out.mux(self.sound.encode(None))
         return self.num_frames
+
+    def _turn_to(self, frame: Any, seconds: float) -> None:
+        """Another picture is seen from here on: the one until now is added if it is part of it."""
+        if self.shown is not None and self.start < seconds and self.shown_at < self.end:
+            begun = max(self.shown_at, self.start)
+            self._add_picture(self.shown, begun - self.start)
+            last = self.end - LAST
+            if seconds >= self.end and last > begun:
+                self._add_picture(self.shown, last - self.start)
+        self.shown, self.shown_at = frame, seconds
 
     def _add_picture(self, frame: Any, seconds: float) -> None:
         turns = round(getattr(frame, "rotation", 0) / 90) % 4
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         size = (width // 2 * 2, height // 2 * 2)  # players want even sizes and half the colours
         if self.picture is None:
-            rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+            # The rate decides how long the last picture is shown, and nothing else.
+            rate = max(self.rate, 1 / LAST)
             self.picture = self.out.add_stream("libx264", rate=rate)
             self.picture.width, self.picture.height = size
             self.picture.pix_fmt = "yuv420p"
             self.picture.codec_context.time_base = TICKS
+            self.out.mux(self.early_sound)
         if turns:
             av = load_av()
             image = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
@@ -135,4 +156,8 @@ class _Cut:
     def _add_sound(self, frame: Any, seconds: float) -> None:
         frame.pts = round(seconds * frame.sample_rate)
         frame.time_base = Fraction(1, frame.sample_rate)
-        self.out.mux(self.sound.encode(frame))
+        packets = self.sound.encode(frame)
+        if self.picture is None:
+            self.early_sound += packets
+        else:
+            self.out.mux(packets)

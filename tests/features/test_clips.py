@@ -38,9 +38,23 @@ def test_an_interval_to_behind_the_end(ramp: Path, tmp_path: Path) -> None:
 def test_irregular_times_stay(tmp_path: Path) -> None:
     times = [0, 100, 150, 700, 900, 1000, 1800]
     video = write_video(tmp_path / "a.mp4", [20 * i for i in range(7)], milliseconds=times)
-    cut_clip(video, 0.15, 1.5, tmp_path / "clip.mp4")
-    seconds = [seconds for seconds, _ in iter_frames(tmp_path / "clip.mp4")]
-    assert seconds == pytest.approx([0, 0.55, 0.75, 0.85], abs=2e-3)
+    cut_clip(video, 0.2, 1.5, tmp_path / "clip.mp4")
+    found = list(iter_frames(tmp_path / "clip.mp4"))
+    # It begins with what is seen at 0.2 s, and the last picture is seen until the end.
+    assert [seconds for seconds, _ in found][:4] == pytest.approx([0, 0.5, 0.7, 0.8], abs=2e-3)
+    greys = greys_of([image for _, image in found])
+    assert greys == pytest.approx([40, 60, 80, 100, 100], abs=4)
+    assert probe(tmp_path / "clip.mp4").duration_seconds == pytest.approx(1.3, abs=0.1)
+
+
+def test_a_piece_of_one_picture(tmp_path: Path) -> None:
+    """Slides: a piece between two changes shows the slide, as long as the piece is."""
+    times = [0, 5000, 10_000]
+    video = write_video(tmp_path / "a.mp4", [40, 120, 200], milliseconds=times)
+    cut_clip(video, 6.0, 9.0, tmp_path / "clip.mp4")
+    found = list(iter_frames(tmp_path / "clip.mp4"))
+    assert greys_of([image for _, image in found]) == pytest.approx([120, 120], abs=3)
+    assert probe(tmp_path / "clip.mp4").duration_seconds == pytest.approx(3.0, abs=0.11)
 
 
 def test_odd_sizes_become_even(tmp_path: Path) -> None:
@@ -50,17 +64,18 @@ def test_odd_sizes_become_even(tmp_path: Path) -> None:
     assert (info.width, info.height) == (46, 32)
 
 
-def with_sound(path: Path) -> Path:
-    """Two seconds: pictures, and a tone that begins after one second."""
+def with_sound(path: Path, parts_a_picture: int = 1) -> Path:
+    """Two seconds: pictures, one for so many tenths, and a tone that begins after one second."""
     with av.open(str(path), "w") as out:
-        picture = out.add_stream("libx264", rate=10)
+        picture = out.add_stream("libx264", rate=Fraction(10, parts_a_picture))
         picture.width, picture.height, picture.pix_fmt = 32, 32, "yuv420p"
         sound = out.add_stream("aac", rate=16000, layout="mono")
         tone = np.sin(np.arange(32000) * 0.3, dtype=np.float32)
         tone[:16000] = 0
         for first in range(0, 32000, 1600):
-            image = np.full((32, 32, 3), 90, np.uint8)
-            out.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            if first // 1600 % parts_a_picture == 0:
+                image = np.full((32, 32, 3), 90, np.uint8)
+                out.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             part = tone[None, first : first + 1600]
             frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 16000, first, Fraction(1, 16000)
@@ -83,6 +98,18 @@ def test_the_sound_comes_along(tmp_path: Path) -> None:
     assert loudness(tmp_path / "loud.mp4") > 0.3
     with av.open(str(tmp_path / "loud.mp4")) as file:
         assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) < 0.9
+
+
+def test_sound_before_the_first_picture(tmp_path: Path) -> None:
+    """A picture a second, and a piece that begins between two: its sound begins at once."""
+    video = with_sound(tmp_path / "a.mp4", parts_a_picture=10)
+    cut_clip(video, 0.2, 1.9, tmp_path / "clip.mp4")
+    with av.open(str(tmp_path / "clip.mp4")) as file:
+        sounds = [(f.time, f.to_ndarray()) for f in file.decode(audio=0)]
+    assert sounds[0][0] == pytest.approx(0.0, abs=0.07)
+    assert sum(part.shape[1] for _, part in sounds) / 16000 == pytest.approx(1.7, abs=0.15)
+    assert [seconds for seconds, _ in iter_frames(tmp_path / "clip.mp4")][:2] == [0.0, 0.8]
+    assert loudness(tmp_path / "clip.mp4") > 0.2
 
 
 @pytest.mark.parametrize(
