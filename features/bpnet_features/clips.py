@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -104,9 +106,7 @@ class _Cut:
         target = int((self.origin + self.start) / self.video.time_base)
         self.container.seek(max(0, target), stream=self.video, backward=True)
         streams = [one for one in (self.video, self.audio) if one is not None]
-        for frame in self.container.decode(*streams):
-            if frame.time is None:
-                continue
+        for frame in self._sound_frames(streams):
             seconds = frame.time - self.origin
             if hasattr(frame, "pict_type"):
                 self._turn_to(frame, seconds)
@@ -120,6 +120,14 @@ class _Cut:
             if self.sound is not None:
                 self.out.mux(self.sound.encode(None))
         return self.num_frames
+
+    def _sound_frames(self, streams: list[Any]) -> Iterator[Any]:
+        """Decoded pictures and sound; what is corrupt is left out, as when features are made."""
+        for packet in self.container.demux(*streams):
+            with contextlib.suppress(load_av().FFmpegError):
+                for frame in packet.decode():
+                    if not frame.is_corrupt and frame.time is not None:
+                        yield frame
 
     def _turn_to(self, frame: Any, seconds: float) -> None:
         """Another picture is seen from here on: the one until now is added if it is part of it."""

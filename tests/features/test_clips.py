@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from made_videos import squares, write_damaged
 from test_video import greys_of, write_sound, write_video
 
 from bpnet_features import FeatureError
@@ -55,6 +56,12 @@ def test_a_piece_of_one_picture(tmp_path: Path) -> None:
     found = list(iter_frames(tmp_path / "clip.mp4"))
     assert greys_of([image for _, image in found]) == pytest.approx([120, 120], abs=3)
     assert probe(tmp_path / "clip.mp4").duration_seconds == pytest.approx(3.0, abs=0.11)
+
+
+def test_corrupt_frames_are_left_out(tmp_path: Path) -> None:
+    video = write_damaged(tmp_path / "hurt.avi", squares(range(24)), damaged=[5, 6, 13])
+    cut_clip(video, 0.0, 3.0, tmp_path / "clip.mp4")
+    assert len(list(iter_frames(tmp_path / "clip.mp4"))) >= 21
 
 
 def test_odd_sizes_become_even(tmp_path: Path) -> None:
