@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import sys
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: With 2 where the command line or an input is wrong.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a letter, shows "?"
     match arguments:
         case [] | ["-h" | "--help", *_]:
             print(_help())

@@ -10,10 +10,13 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+NAME_BYTES = 200  # of a file's name in that of its part: file systems take 255 in all
+
 
 def part_of(path: Path) -> Path:
     """A name beside a file, ``.NAME.*.part``, to write it under; new at each call."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    name = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+    return path.with_name(f".{name}.{secrets.token_hex(4)}.part")
 
 
 def put_in_place(part: Path, path: Path) -> None:
@@ -44,5 +47,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, see `write_atomically`."""
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    """Write a UTF-8 text file, see `write_atomically`.
+
+    Args:
+        path: The final file; its folder must exist.
+        text: The text. What is no character, as in the name of a file that is not UTF-8, is written
+            as an escape such as ``\\udcff``.
+    """
+    encoded = text.encode(errors="backslashreplace")
+    write_atomically(path, lambda part: part.write_bytes(encoded))

@@ -17,6 +17,18 @@ def test_text_is_written_and_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_what_is_no_character_is_escaped(tmp_path: Path) -> None:
+    """Such as half of a surrogate pair, which stands for a byte of a name that is not UTF-8."""
+    write_text_atomically(tmp_path / "a.txt", "a \udcff b")
+    assert (tmp_path / "a.txt").read_bytes() == b"a \\udcff b"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\N{CJK UNIFIED IDEOGRAPH-65E5}" * 85, "\udcff" * 255])
+def test_names_as_long_as_they_may_be(tmp_path: Path, name: str) -> None:
+    write_text_atomically(tmp_path / name, "long")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
