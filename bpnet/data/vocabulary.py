@@ -119,6 +119,11 @@ class Vocabulary:
             raise AnnotationError(f"query {query!r} has no words: write a sentence")
         return found
 
+    def knows_any(self, tokens: Iterable[str]) -> bool:
+        """Whether one of some tokens is a word that the model knows."""
+        word_ids: dict[str, int] = self._word_ids  # type: ignore[attr-defined]
+        return any(word_ids.get(token, UNKNOWN) != UNKNOWN for token in tokens)
+
     def encode(self, query: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Token and character ids of a query, cut to ``max_query_tokens``.
 

@@ -90,11 +90,17 @@ class Judge:
         """
         check_several(queries)
         limit = self._vocabulary.max_query_tokens
+        long: list[Query] = []
+        strange: list[Query] = []
         for query in queries:
             self._check_kind(query)
-            length = len(self._vocabulary.tokens(query) if isinstance(query, str) else query)
-            if length > limit:
-                log.warning("cut a query of %d tokens to %d: %.40r...", length, limit, query)
+            tokens = self._vocabulary.tokens(query) if isinstance(query, str) else query
+            if len(tokens) > limit:
+                long.append(query)
+            if isinstance(tokens, list) and not self._vocabulary.knows_any(tokens):
+                strange.append(query)
+        _warn(long, len(queries), f"with more than {limit} tokens: cut there")
+        _warn(strange, len(queries), "of words that the model does not know: expect little")
 
     def _check_kind(self, query: Query) -> None:
         spec = self._query_spec
@@ -199,6 +205,11 @@ class Judge:
             for query, grid in zip(which, grids, strict=True)
         ]
         return read_output(output, samples, self.calibration)
+
+
+def _warn(found: Sequence[Query], num_queries: int, what: str) -> None:
+    if found:
+        log.warning("%d of %d queries %s (%.40r ...)", len(found), num_queries, what, found[0])
 
 
 def check_several(queries: Sequence[Query]) -> None:
