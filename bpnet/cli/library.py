@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from bpnet.cli.bars import progress_bar
 from bpnet.cli.user_cache import user_cache
 from bpnet.errors import ConfigError
 
@@ -43,15 +41,10 @@ def ask_library(
     least = min_score(localizer.least_score)
     videos = open_collection(localizer, Path(args.library))
     cache = Path(args.cache) if args.cache else user_cache("libraries")
-    hidden = None if sys.stderr.isatty() else True
-    with tqdm(desc="videos", unit="video", disable=hidden, leave=False) as bar:
-
-        def progress(count: int, total: int) -> None:
-            bar.total = total
-            bar.update(count - bar.n)
-
-        library = open_library(localizer, videos, cache, progress)
-    answers = library.localize(queries, args.top, least)
+    with progress_bar("encode", "videos") as told:
+        library = open_library(localizer, videos, cache, told)
+    with progress_bar("answer", "sentences") as told:
+        answers = library.localize(queries, args.top, least, progress=told)
     if args.json:
         print(json.dumps([[one.to_dict() for one in found] for found in answers]))
     else:

@@ -35,16 +35,19 @@ def main(arguments: list[str]) -> None:
             sys.exit(NOTHING_FOUND)
         return
 
+    from bpnet.cli.bars import progress_bar
     from bpnet.inference.localizer import Localizer
 
     localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
     min_score = _min_score(args.min_score, localizer.least_score)
     if args.features is None:
-        video = localizer.open_video(args.video)
+        with progress_bar("extract", "s of video") as told:
+            video = localizer.open_video(args.video, progress=told)
     else:
         video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
     if args.report is None and args.plot is None:
-        answers = video.localize(queries, args.top, min_score)
+        with progress_bar("answer", "sentences") as told:
+            answers = video.localize(queries, args.top, min_score, told)
     else:  # which draw more than the moments
         drawn = video.draw(queries, args.top, min_score)
         answers = [list(one.moments) for one in drawn]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import math
 import os
 import threading
@@ -20,12 +21,14 @@ from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.inference.encoded import Reading
 from bpnet.inference.judge import Judge, Query, check_several
-from bpnet.inference.opened import OpenedVideo, Progress
+from bpnet.inference.opened import OpenedVideo, Progress, SecondsProgress
 from bpnet.inference.session import VideoSession
 from bpnet.models.grounder import Grounder
 from bpnet.types import Moment
 from bpnet_features import ClipGrid, FeatureSource, FeatureSpec, open_features
 from bpnet_features.backbones.backbone import Backbone
+
+log = logging.getLogger(__name__)
 
 
 class Localizer:
@@ -143,6 +146,7 @@ class Localizer:
         *,
         grid: ClipGrid | None = None,
         duration_seconds: float | None = None,
+        progress: SecondsProgress | None = None,
     ) -> OpenedVideo:
         """Read a video and compute what does not depend on a query, unless that is kept already.
 
@@ -153,6 +157,8 @@ class Localizer:
             video_id: Id of a video of them.
             grid: Where the clips of an array lie in time.
             duration_seconds: Length of the video, for features that do not say.
+            progress: Told, now and then, how many seconds of a video file are extracted, and of how
+                many. What it raises ends the work, and comes back to the caller.
 
         Returns:
             The opened video.
@@ -161,7 +167,7 @@ class Localizer:
             MissingVideoError: The video is not among the features.
             FeatureError: A file or its features are not what they must be.
             CheckpointError: The features are of another kind than the checkpoint was trained on.
-            ConfigError: An array comes without its grid.
+            ConfigError: An array comes without its grid, or the source is nothing of these.
             CacheFullError: What other opened videos need leaves no room.
         """
         if isinstance(source, np.ndarray):
@@ -169,7 +175,7 @@ class Localizer:
                 raise ConfigError("an array of features needs grid=ClipGrid(...), to tell seconds")
             return self.session.open(source, grid)
         if video_id is None:
-            return self._open_file(source)
+            return self._open_file(source, progress)
         if isinstance(source, (str, os.PathLike)):
             store = open_features(source, default_spec=self.feature_spec)
         else:
@@ -216,17 +222,26 @@ class Localizer:
             before += len(queries)
         return answers
 
-    def _open_file(self, source: FeatureSource | str | os.PathLike[str]) -> OpenedVideo:
-        if not isinstance(source, (str, os.PathLike)):
-            raise ConfigError(f"{source.path} holds features: give the id of a video of it too")
-        file = Path(source)
-        return self.session.open(*self.extract(file), str(source), name=file.stem, file=file)
+    def _open_file(
+        self, source: FeatureSource | str | os.PathLike[str], progress: SecondsProgress | None
+    ) -> OpenedVideo:
+        if isinstance(source, (str, os.PathLike)):
+            file = Path(source)
+            clips, grid = self.extract(file, progress)
+            return self.session.open(clips, grid, str(source), name=file.stem, file=file)
+        path = getattr(source, "path", None)
+        if path is None:
+            raise ConfigError(f"{source!r}: expected a video file, features, or an array")
+        raise ConfigError(f"{path} holds features: give the id of a video of it too")
 
-    def extract(self, video: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float32], ClipGrid]:
+    def extract(
+        self, video: str | os.PathLike[str], progress: SecondsProgress | None = None
+    ) -> tuple[npt.NDArray[np.float32], ClipGrid]:
         """Features of a video file, made as those that the checkpoint was trained on.
 
         Args:
             video: The file.
+            progress: See `open_video`.
 
         Returns:
             Features (T, C), and where they lie in time.
@@ -242,7 +257,9 @@ class Localizer:
                 self._backbone = load_for_spec(
                     self.feature_spec, self._backbone_weights, str(self.judge.device)
                 )
-            found = extract_video(Path(video), self._backbone)
+            found = extract_video(Path(video), self._backbone, progress)
+        if found.num_corrupt:
+            log.warning("%s: %d corrupt frames were skipped", video, found.num_corrupt)
         stride = self._backbone.spec.stride_seconds
         grid = ClipGrid.uniform(len(found.clips), found.duration_seconds, stride)
         return found.clips, grid

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 POSITIONS_AT_ONCE, SHARED_AT_ONCE = 4096, 16384
 
 Progress: TypeAlias = Callable[[int, int], None]
+SecondsProgress: TypeAlias = Callable[[float, float], object]
 
 
 @dataclasses.dataclass(eq=False)

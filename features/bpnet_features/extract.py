@@ -34,14 +34,15 @@ class Extracted:
 def extract_video(
     path: str | os.PathLike[str],
     backbone: Backbone,
-    progress: Callable[[float], object] | None = None,
+    progress: Callable[[float, float], object] | None = None,
 ) -> Extracted:
     """Clip features of one video file; memory does not grow with its pictures.
 
     Args:
         path: The file.
         backbone: What extracts; see `bpnet_features.backbones.choose`.
-        progress: Told how many seconds of the video are done, again and again.
+        progress: Told how many seconds of the video are done, and of how many, again and again;
+            at first none. What it raises ends the work.
 
     Returns:
         The features.
@@ -55,6 +56,8 @@ def extract_video(
     assert fps is not None
     blocks: list[npt.NDArray[np.float32]] = []
     num_frames = 0
+    if progress is not None:
+        progress(0.0, info.duration_seconds)
 
     def frames() -> Iterator[Image]:
         nonlocal num_frames
@@ -65,7 +68,7 @@ def extract_video(
     for block in backbone.clips(frames()):
         blocks.append(block)
         if progress is not None:
-            progress(min(num_frames / fps, info.duration_seconds))
+            progress(min(num_frames / fps, info.duration_seconds), info.duration_seconds)
     return Extracted(np.concatenate(blocks), info.duration_seconds, log.num_corrupt)
 
 

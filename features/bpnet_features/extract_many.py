@@ -188,7 +188,7 @@ def _do(
             for job in todo:
                 begun = bar.n
 
-                def show(seconds: float, begun: float = begun) -> None:
+                def show(seconds: float, _: float, begun: float = begun) -> None:
                     bar.update(begun + seconds - bar.n)
 
                 yield job, worker(job, descriptor, show)
@@ -221,7 +221,7 @@ class _Worker:
         return self._backbone
 
     def __call__(
-        self, job: _Job, descriptor: int, show: Callable[[float], object] | None = None
+        self, job: _Job, descriptor: int, show: Callable[[float, float], object] | None = None
     ) -> _Done:
         """Extract a video into its store; what is wrong with the video becomes a line."""
         backbone = self.backbone
@@ -229,7 +229,7 @@ class _Worker:
             found = extract_video(job.file, backbone, show)
         except (FeatureError, OSError) as err:
             line = " ".join(str(err).split())
-            named = str(job.file) in line
+            named = repr(str(job.file)) in line
             return _Done(line if named else f"video {str(job.file)!r}: {line}", 0)
         try:
             with FeatureWriter(job.part, backbone.spec, self._dtype) as writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -73,3 +74,51 @@ def turn(path: Path, matrix: tuple[int, int, int, int, int, int]) -> Path:
     place = content.index(upright, content.index(b"tkhd"))
     path.write_bytes(content[:place] + turned + content[place + len(upright) :])
     return path
+
+
+def write_no_videos(folder: Path) -> dict[str, str]:
+    """Files that are no videos, though they are named so; each with a pattern of what is wrong."""
+    (folder / "text.mp4").write_text("not a video\n" * 100)
+    (folder / "nothing.mp4").write_bytes(b"")
+    write_sound(folder / "sound.mp4")
+    with av.open(str(folder / "no_frames.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        file.start_encoding()
+    whole = write_video(folder / "half.mp4", squares(range(40))).read_bytes()
+    (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    return {
+        "text.mp4": "cannot be read",
+        "nothing.mp4": "cannot be read",
+        "sound.mp4": "no picture in it",
+        "no_frames.mkv": "no frame can|no picture in it|cannot be read",
+        "half.mp4": "cannot be read",
+    }
+
+
+def write_odd_videos(folder: Path) -> dict[str, float]:
+    """Videos that are odd, and videos all the same; each with its seconds."""
+    moving = squares(range(40))
+    write_video(folder / "one_frame.mp4", moving[:1])
+    turn(write_video(folder / "turned.mp4", moving), (0, 1, 0, -1, 0, 0))
+    times = [0, 20, 40, 1000, 1040, 3000, 3020, 5000]
+    with av.open(str(folder / "irregular.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv444p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for image, milliseconds in zip(moving, times, strict=False):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = milliseconds, Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    # A live recording: nobody went back to write its length into the header.
+    live = {"codec": "libvpx", "pix": "yuv420p", "container": {"live": "1"}}
+    write_video(folder / "live.webm", moving, **live)
+    write_video(
+        folder / "black.avi", np.zeros((80, 64, 64, 3), np.uint8), codec="mpeg4", pix="yuv420p"
+    )
+    write_damaged(folder / "hurt.avi", moving, damaged=[7, 20])
+    write_video(folder / "видео 日本 é.mp4", moving)
+    write_video(folder / f"{'n' * 251}.mp4", moving)
+    seconds = {"one_frame.mp4": 0.125, "irregular.mkv": 5.0, "black.avi": 10.0}
+    return {file.name: seconds.get(file.name, 5.0) for file in folder.iterdir()}

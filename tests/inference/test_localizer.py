@@ -318,7 +318,7 @@ def test_a_query_of_500_words(
     words = [tiny_run.WORDS[number % 4] for number in range(500)]
     with caplog.at_level(logging.WARNING):
         long = video.localize(" ".join(words))
-    assert "cut a query of 500 tokens to 12: 'jumps spins slides" in caplog.text
+    assert "1 of 1 queries with more than 12 tokens: cut there ('jumps spins slides" in caplog.text
     assert long == video.localize(" ".join(words[:12]))
     caplog.clear()
     video.localize(" ".join(words[:12]))
