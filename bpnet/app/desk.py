@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Desk:
     ) -> None:
         self.localizer, self.visits, self.limits = localizer, visits, limits
         self.library = library
+        self._opening: dict[str, threading.Event] = {}  # by session; set: it has left meanwhile
 
     def open_upload(self, session: str, upload: Path, name: str, told: Told) -> Visit:
         """Open a file that was sent.
@@ -119,6 +121,16 @@ class Desk:
             visit.answers = dataclasses.replace(visit.answers, top=top, min_score=min_score)
         return visit
 
+    def leave(self, session: str) -> None:
+        """Forget a session: its files go, and a video that is being opened for it is given up.
+
+        Args:
+            session: Whose page was closed.
+        """
+        if (left := self._opening.get(session)) is not None:
+            left.set()
+        self.visits.end(session)
+
     def _visit(self, session: str) -> Visit:
         visit = self.visits.of(session)
         if visit is None:
@@ -129,14 +141,24 @@ class Desk:
         return visit
 
     def _open(self, session: str, video: Path, name: str, folder: Path, told: Told) -> Visit:
+        left = self._opening[session] = threading.Event()
+
+        def check_here() -> None:
+            if left.is_set():
+                raise FeatureError("the page was closed before the video was open")
+
+        def read(done: float, total: float) -> None:
+            check_here()
+            told(0.2 + 0.5 * done / total, "reading the video")
+
         try:
             told(0.1, "looking at the video")
             info = check_video(video, self.limits)
-            told(0.2, "reading the video")
-            opened = self.localizer.open_video(video)
+            opened = self.localizer.open_video(video, progress=read)
             told(0.7, "preparing the player")
             player = playable(info, folder)
             frames = film_strip(video, opened.duration_seconds)
+            check_here()
         except BPNetError as err:
             remove_folder(folder)
             # Where the file lies on this machine is nobody's business.
@@ -144,6 +166,8 @@ class Desk:
         except BaseException:
             remove_folder(folder)
             raise
+        finally:
+            self._opening.pop(session, None)
         visit = Visit(folder.name, folder, name, video, player, opened, frames)
         self.visits.begin(session, visit)
         return visit

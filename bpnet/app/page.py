@@ -165,7 +165,7 @@ class _Acts:
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: its files go."""
-        self._desk.visits.end(str(request.session_hash))
+        self._desk.leave(str(request.session_hash))
 
 
 def _told(progress: gr.Progress) -> Told:

@@ -47,7 +47,8 @@ class Service:
         self.hidden = {} if store is None else {str(store.path): store.path.name}
 
     def close(self) -> None:
-        """End the threads and remove temporary files."""
+        """End the threads and remove temporary files; what is still decoded is given up."""
+        self.videos.end()
         for thread in self._threads:
             thread.shutdown()
         self._holder.cleanup()

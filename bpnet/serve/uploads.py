@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from bpnet.errors import FeatureError
 from bpnet.inference.localizer import Localizer
-from bpnet.inference.opened import OpenedVideo
+from bpnet.inference.opened import OpenedVideo, SecondsProgress
 from bpnet_features.video import load_av, probe
 
 # Files that hold their pictures themselves. FFmpeg also reads playlists, which name other files and
@@ -19,7 +19,11 @@ MAX_PIXELS = 8192 * 4320  # of a frame, which is decoded before it is made small
 
 
 def open_upload(
-    localizer: Localizer, file: BinaryIO, folder: Path, max_duration_seconds: float
+    localizer: Localizer,
+    file: BinaryIO,
+    folder: Path,
+    max_duration_seconds: float,
+    progress: SecondsProgress,
 ) -> OpenedVideo:
     """Open an uploaded video.
 
@@ -28,6 +32,7 @@ def open_upload(
         file: The upload, at its beginning.
         folder: Where a copy lies meanwhile, under a name of ours.
         max_duration_seconds: Longest video that is taken.
+        progress: See `Localizer.open_video`.
 
     Returns:
         The opened video.
@@ -47,7 +52,7 @@ def open_upload(
                 f"the video lasts {duration:.0f} s: expected at most {max_duration_seconds:g} s, "
                 "the limit of this service"
             )
-        return localizer.open_video(path)
+        return localizer.open_video(path, progress=progress)
     except FeatureError as err:
         raise FeatureError(str(err).replace(str(path), "the upload")) from err
     finally:

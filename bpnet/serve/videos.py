@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import functools
 import secrets
+import threading
 from collections import OrderedDict
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO
 
-from bpnet.errors import MissingVideoError
+from bpnet.errors import FeatureError, MissingVideoError
 from bpnet.inference.localizer import Localizer
 from bpnet.inference.opened import OpenedVideo
 from bpnet.serve.uploads import open_upload
@@ -63,6 +64,7 @@ class Videos:
         self._upload_thread = upload_thread
         self._open: OrderedDict[str, KnownVideo] = OrderedDict()  # least recently used first
         self._opening: dict[str, asyncio.Task[KnownVideo]] = {}
+        self._ending = threading.Event()
 
     def __len__(self) -> int:
         """Number of open videos."""
@@ -117,11 +119,21 @@ class Videos:
             The video.
 
         Raises:
-            FeatureError: As `open_upload`.
+            FeatureError: As `open_upload`, or the service ends.
         """
-        work = functools.partial(open_upload, self._localizer, file, folder, max_duration_seconds)
+        work = functools.partial(
+            open_upload, self._localizer, file, folder, max_duration_seconds, self._check_going_on
+        )
         opened = await asyncio.get_running_loop().run_in_executor(self._upload_thread, work)
         return self._keep(KnownVideo(f"upload-{secrets.token_hex(16)}", name, UPLOAD, opened))
+
+    def end(self) -> None:
+        """Give up what is being decoded."""
+        self._ending.set()
+
+    def _check_going_on(self, *_: float) -> None:
+        if self._ending.is_set():
+            raise FeatureError("the service ended before the video was open")
 
     def close(self, video_id: str) -> None:
         """Forget an open video.

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("av")
+
 from app_parts import QUERIES, SESSION, silent
+from made_videos import write_no_videos, write_odd_videos
 
 from bpnet import BPNetError, Localizer
 from bpnet.app.desk import Desk
@@ -87,6 +91,45 @@ def test_limits_are_numbers_above_zero() -> None:
         Limits(minutes=0)
     with pytest.raises(ConfigError, match="megabytes=nan"):
         Limits(megabytes=float("nan"))
+
+
+def test_files_of_strangers(make_desk: Make, tmp_path: Path) -> None:
+    """Each is opened, or refused by its own name; nothing of a refused one stays."""
+    (tmp_path / "made").mkdir()
+    desk = make_desk()
+    for name, match in write_no_videos(tmp_path / "made").items():
+        upload = sent(tmp_path / "made" / name, tmp_path, name)
+        with pytest.raises(FeatureError, match=rf"video '{name}': .*({match})"):
+            desk.open_upload(SESSION, upload, name, silent)
+        (tmp_path / "made" / name).unlink()
+    assert folders(tmp_path) == []
+    for name, seconds in write_odd_videos(tmp_path / "made").items():
+        visit = desk.open_upload(
+            SESSION, sent(tmp_path / "made" / name, tmp_path, "v"), name, silent
+        )
+        assert visit.opened.duration_seconds == pytest.approx(seconds, abs=0.2), name
+        assert visit.frames and visit.player.is_file()
+    assert folders(tmp_path) == [visit.folder]
+
+
+def test_a_page_that_is_closed_gives_up(make_desk: Make, video: Path, tmp_path: Path) -> None:
+    """At any moment while its video is being opened: nothing of it stays."""
+    desk = make_desk()
+    heard: list[float] = []
+
+    def leave_at(moment: float, part: float) -> None:
+        heard.append(part)
+        if part >= moment:
+            desk.leave(SESSION)
+
+    for moment in (0.1, 0.2, 0.7):
+        with pytest.raises(FeatureError, match="the page was closed before the video was open"):
+            desk.open_chosen(SESSION, OURS, lambda part, _, at=moment: leave_at(at, part))
+        assert folders(tmp_path) == [] and desk.visits.of(SESSION) is None
+    assert max(heard) == 0.7
+    visit = desk.open_chosen(SESSION, OURS, silent)  # who comes back is welcome
+    desk.leave(SESSION)
+    assert not visit.folder.exists()
 
 
 def test_answers_are_those_of_the_library(

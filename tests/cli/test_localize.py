@@ -168,12 +168,33 @@ def test_what_cannot_be_drawn(bpnet, dataset_root: Path, run_dir: Path) -> None:
         assert status == 2 and "--embed: expected a video file and --report" in err
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_a_terminal_that_cannot_show_a_letter(
+    process, dataset_root: Path, run_dir: Path, encoding: str
+) -> None:
+    """Such as half of a surrogate pair, which stands for a byte that is not UTF-8."""
+    line = ["v11", "the small é spins", b"the \xff circle", "--checkpoint", run_dir]
+    line += ["--features", dataset_root / "features.h5", "--srt", "found.srt", "--report", "r.html"]
+    shown = [
+        part.decode(errors="surrogateescape") if isinstance(part, bytes) else part for part in line
+    ]
+    status, out, err = process(
+        *["-m", "bpnet.cli.main", "localize", *shown], PYTHONIOENCODING=encoding
+    )
+    assert (status, err) == (0, "")
+    assert "the ? circle" in out and out.count("0:0") > 10
+    assert ("the small ? spins" in out) == (encoding == "ascii")
+    assert "the \\udcff circle" in Path("found.srt").read_text(encoding="utf-8")
+
+
 def test_long_queries_are_cut_with_a_warning(bpnet, dataset_root: Path, run_dir: Path) -> None:
     line = ["--checkpoint", run_dir, "--features", dataset_root / "features.h5", "--json"]
     status, out, err = bpnet("localize", "v0", "spins " * 500, *line)
     assert status == 0
     assert len(json.loads(out)[0]) == 5
-    assert re.match(r"WARNING: cut a query of 500 tokens to 12: 'spins spins", err)
+    assert re.match(
+        r"WARNING: 1 of 1 queries with more than 12 tokens: cut there \('spins spins", err
+    )
 
 
 def test_refused_before_heavy_work(process, dataset_root: Path, run_dir: Path) -> None:
