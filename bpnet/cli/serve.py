@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bpnet.errors import CheckpointError, ConfigError, FeatureError
 
-_NEEDED = ("fastapi", "uvicorn", "python_multipart")
+_NEEDED = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
 
 _EPILOG = """\
 For example:

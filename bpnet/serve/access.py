@@ -15,10 +15,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from bpnet.errors import ConfigError
+from bpnet.serve.explorer import PATHS
 
 TOKEN_VARIABLE = "BPNET_SERVE_TOKEN"
 # Without a token: what a load balancer asks, and the description, which holds no secrets.
-OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
+OPEN_PATHS = PATHS | {"/health", "/openapi.json"}
 
 log = logging.getLogger(__name__)
 

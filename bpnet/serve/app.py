@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 import bpnet
 from bpnet.errors import BPNetError
-from bpnet.serve import openapi, problems
+from bpnet.serve import explorer, openapi, problems
 from bpnet.serve.access import Access
 from bpnet.serve.guard import RUNNING, Guard
 from bpnet.serve.messages import (
@@ -51,8 +51,8 @@ def make_app(service: Service, access: Access) -> FastAPI:
         description=openapi.DESCRIPTION,
         version=bpnet.__version__,
         lifespan=lifespan,
+        docs_url=None,  # ours, see `explorer`
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         responses=openapi.PROBLEMS,
         exception_handlers={
@@ -138,6 +138,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
         # Not checked against the model once more, which takes longer than answering.
         return Response(json.dumps(body, allow_nan=False), media_type="application/json")
 
+    explorer.add_page(app)
     app.openapi = openapi.describer(app, service.limits, access.token is not None)  # type: ignore[method-assign]
     app.add_middleware(Guard, limits=service.limits, access=access)
     return app

@@ -50,7 +50,7 @@ def test_with_the_token(secured: httpx.Client) -> None:
     for scheme in ("Bearer", "bearer"):
         headers = {"authorization": f"{scheme} {TOKEN}"}
         assert secured.post("/localize", json=GOOD, headers=headers).status_code == 200
-    for path in ("/health", "/docs", "/openapi.json"):
+    for path in ("/health", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
         assert secured.get(path).status_code == 200
     assert secured.get("/openapi.json").json()["paths"]["/videos"]["get"]["security"]
 

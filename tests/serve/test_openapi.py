@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +49,10 @@ def test_the_description(client: httpx.Client) -> None:
         for field, value in schema["properties"].items():
             assert value.get("description"), (name, field)
     assert schemas["LocalizeRequest"]["properties"]["queries"]["anyOf"][1]["maxItems"] == 256
-    assert "/openapi.json" in client.get("/docs").text
+    page = client.get("/docs").text
+    assert "openapi.json" in page and "https:" not in page
+    for name in re.findall(r'"(docs/[^"]+)"', page):
+        assert client.get(f"/{name}").status_code == 200, name
 
 
 @pytest.mark.slow
