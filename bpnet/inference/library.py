@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from bpnet.inference.collection import Collection
 from bpnet.inference.encoded import EncodedVideo, encode_pieces, from_tensors, to_tensors
 from bpnet.inference.judge import EncodedQueries, Query
 from bpnet.inference.localizer import Localizer
-from bpnet.inference.opened import Progress, check_wanted
+from bpnet.inference.opened import POSITIONS_AT_ONCE, Progress, check_wanted
 from bpnet.inference.windows import Window, best_moments
 from bpnet.models.encoder import joined
 from bpnet.models.fusion import span_weights
@@ -146,6 +146,7 @@ class Library:
         """The moments of some windows."""
         videos = {number: self._load(number) for number in wanted}
         rows = [(number, window) for number, places in wanted.items() for window in sorted(places)]
+        rows.sort(key=lambda row: videos[row[0]].num_positions)  # so that little is padded
         by_row = dict(zip(rows, self._judged(query, videos, rows), strict=True))
         found = []
         for number, places in wanted.items():
@@ -171,9 +172,8 @@ class Library:
     ) -> list[Prediction]:
         """What the model says of one query and some windows, padded to one length."""
         answers: list[Prediction] = []
-        for first in range(0, len(rows), WINDOWS):
-            some = rows[first : first + WINDOWS]
-            most = max(videos[number].num_positions for number, _ in some)
+        while len(answers) < len(rows):
+            some, most = _that_fit(rows[len(answers) :], videos)
             device = self._judge.device
             parts = [
                 videos[number].states.pick(torch.tensor([window], device=device)).padded(most)
@@ -187,6 +187,19 @@ class Library:
 
     def _load(self, number: int) -> EncodedVideo:
         return from_tensors(load_file(self._files[self._ids[number]]), self._judge.device)
+
+
+def _that_fit(
+    rows: Sequence[tuple[int, int]], videos: Mapping[int, EncodedVideo]
+) -> tuple[Sequence[tuple[int, int]], int]:
+    """The first windows that can be judged at once, padded to the longest, and its length."""
+    most = count = 0
+    for number, _ in rows:
+        longest = max(most, videos[number].num_positions)
+        if count > 0 and longest * (count + 1) > POSITIONS_AT_ONCE:
+            break
+        most, count = longest, count + 1
+    return rows[:count], most
 
 
 def _rank(found: FoundMoment) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from bpnet import Localizer
 from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import BPNetError, CheckpointError, ConfigError
+from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.collection import StoredVideos, open_collection
 from bpnet.inference.library import Library, open_library, piece_vectors
 from bpnet.model_config import ModelConfig
 from bpnet.models.build import Sizes, build_model
+from bpnet.models.encoder import Encoded
 from bpnet.settings import from_dict
 from bpnet.types import FoundMoment
 from bpnet_features import FeatureStore, FeatureWriter
@@ -76,6 +79,32 @@ def test_fewer_windows_are_fewer_videos(library: Library) -> None:
         videos = {one.video_id for one in found}
         assert len(videos) == 3
         assert_same(found, [one for one in all_of_them if one.video_id in videos])
+
+
+def test_what_is_judged_at_once_is_bounded_by_its_length(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the number of windows, which may be long; one that is longer stands alone."""
+    expected = library.localize(QUERIES, top=1000, windows=None)
+    judge = library._judge
+    shapes: list[torch.Size] = []
+    answer = judge.answer
+
+    def watched(video: Encoded, mask: torch.Tensor, *rest: Any) -> list[Prediction]:
+        shapes.append(mask.shape)
+        return answer(video, mask, *rest)
+
+    monkeypatch.setattr(judge, "answer", watched)
+    for most, sizes in ((40, {1, 2, 3}), (16, {1}), (10, {1})):
+        monkeypatch.setattr("bpnet.inference.library.POSITIONS_AT_ONCE", most)
+        shapes.clear()
+        for one, other in zip(
+            library.localize(QUERIES, top=1000, windows=None), expected, strict=True
+        ):
+            assert_same(one, other)
+        assert sum(count for count, _ in shapes) == len(QUERIES) * len(library.video_ids)
+        assert {count for count, _ in shapes} <= sizes
+        assert all(count == 1 or count * length <= most for count, length in shapes)
 
 
 def test_the_nearest_pieces_are_judged(localizer: Localizer, library: Library) -> None:
