@@ -16,7 +16,7 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.vocabulary import Vocabulary, tokenize
 from bpnet.data.vslnet_words import read_vslnet_words
-from bpnet.errors import CheckpointError, ConfigError
+from bpnet.errors import CheckpointError, ConfigError, FeatureError
 from bpnet.model_config import ModelConfig
 from bpnet.models.build import Sizes, build_model
 from bpnet.models.grounder import Grounder
@@ -24,6 +24,7 @@ from bpnet.models.vslnet_weights import from_vslnet, read_state
 from bpnet.settings import from_dict
 from bpnet.version import __version__
 from bpnet_features import FeatureSource, FeatureSpec, QueryFeatureStore, open_features
+from bpnet_features.backbones.torch_weights import pick_device as _pick_device
 
 log = logging.getLogger(__name__)
 
@@ -246,19 +247,10 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: The name is not one, or that device is not there.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError as err:
-        raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N") from err
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device={name!r}: expected auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count()
-    wrapped = str(device) != name  # torch keeps the number in one byte: cuda:256 would be cuda:0
-    if device.type == "cuda" and (wrapped or (device.index or 0) >= count):
-        raise ConfigError(f"device={name!r}: {count} CUDA devices are here; use device=cpu")
-    return device
+        return _pick_device(name)
+    except FeatureError as err:
+        raise ConfigError(str(err)) from err
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,11 +30,11 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+    if not re.fullmatch(r"(cpu|cuda)(:[0-9]{1,9})?", name):
         raise FeatureError(f"device={name!r}: expected auto, cpu, cuda or cuda:N")
+    kind, _, number = name.partition(":")
     count = torch.cuda.device_count()
-    if kind == "cuda" and int(number or 0) >= count:
+    if kind == "cuda" and int(number or 0) >= count:  # torch would take cuda:256 for cuda:0
         raise FeatureError(f"device={name!r}: {count} CUDA devices are here; use device=cpu")
     return torch.device(name)
 
