@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bpnet.errors import FeatureError
+from bpnet_features.backbones.backbone import Extraction
 from bpnet_features.backbones.choose import NAMES
 from bpnet_features.video import video_files as videos_in
 
@@ -25,10 +26,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add.add_argument("videos", nargs="*", help="video files, or folders of them")
     add.add_argument("out", help="feature file to write")
     add.add_argument("--list", metavar="FILE", help="more videos, a path a line")
+    add.add_argument("--jobs", type=int, help="processes (grid: one a core; others: 1)")
+    add_extraction_options(add)
+    add.set_defaults(run=run)
+
+
+def add_extraction_options(add: argparse.ArgumentParser) -> None:
+    """Add what is to be extracted to a command; see `extraction_of`."""
     add.add_argument("--backbone", default="grid", metavar="NAME", help=", ".join(NAMES))
     add.add_argument("--weights", help="its weights: file, folder, or name on the hub")
     add.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    add.add_argument("--jobs", type=int, help="processes (grid: one a core; others: 1)")
     add.add_argument("--batch-size", type=int, help="clips computed at once; changes no number")
     add.add_argument("--dtype", default="float32", help="as stored: float32, float16")
     what = add.add_argument_group("what a clip is", "without them, the backbone's own")
@@ -37,17 +44,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what.add_argument("--clip-stride", type=int, metavar="FRAMES", help="frames from clip to clip")
     what.add_argument("--picture", help="such as 'short side 256, centre 224, bilinear'")
     what.add_argument("--normalise", metavar="HOW", help="none, l2: of each vector")
-    add.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Extract what the command line says."""
-    from bpnet_features.backbones.backbone import Extraction
-    from bpnet_features.extract_many import extract_videos
-
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    files = video_files(args.videos, args.list)
-    extraction = Extraction(
+def extraction_of(args: argparse.Namespace) -> Extraction:
+    """What a command line says is to be extracted."""
+    return Extraction(
         args.backbone,
         args.weights,
         args.device,
@@ -58,10 +59,18 @@ def run(args: argparse.Namespace) -> None:
         normalisation=args.normalise,
         batch_size=args.batch_size,
     )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Extract what the command line says."""
+    from bpnet_features.extract_many import extract_videos
+
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    files = video_files(args.videos, args.list)
     jobs = args.jobs
     if jobs is None:
         jobs = (os.cpu_count() or 1) if args.backbone == "grid" else 1
-    summary = extract_videos(files, args.out, extraction, jobs=jobs, dtype=args.dtype)
+    summary = extract_videos(files, args.out, extraction_of(args), jobs=jobs, dtype=args.dtype)
     for path, number in summary.corrupt.items():
         print(f"{path}: {number} corrupt frames were skipped", file=sys.stderr)
     for line in summary.failures:

@@ -1,8 +1,9 @@
-"""`bpnet offline`: extraction and localization over very many videos, as a Ray Data job."""
+"""`bpnet offline`: extraction and localization over very many videos, by processes of Ray."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -11,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bpnet.cli.extract import add_extraction_options, extraction_of, video_files
 from bpnet.errors import CheckpointError, ConfigError, FeatureError
 
 if TYPE_CHECKING:
@@ -52,10 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add = commands.add_parser("extract", help="video files -> a folder of stores, backbone `grid`")
+    add = commands.add_parser("extract", help="video files -> a folder of stores")
     add.add_argument("videos", nargs="*", help="video files, or folders of them")
     add.add_argument("--list", metavar="FILE", help="a file with the path of a video a line")
     _add_job(add, 100, "videos")
+    add_extraction_options(add)
     add.set_defaults(run=_extract)
     add = commands.add_parser("localize", help="sentences about many videos -> answers as JSONL")
     add.add_argument("checkpoint", help="checkpoint file, or run folder")
@@ -79,18 +82,30 @@ def _add_job(add: argparse.ArgumentParser, size: int, items: str) -> None:
 
 
 def _extract(args: argparse.Namespace, resources: Resources) -> None:
-    from bpnet.cli.extract import video_files
     from bpnet.offline.workers import STORE, ExtractShard
-    from bpnet_features.backbones.grid import GRID_SPEC
+    from bpnet_features.backbones.choose import load_backbone
     from bpnet_features.extract_many import check_stems
+    from bpnet_features.header import check_dtype
 
     files = video_files(args.videos, args.list)
     if not files:
         raise FeatureError(f"no videos to extract for --out {args.out!r}: give at least one file")
     check_stems(files)
+    check_dtype(args.dtype)
     paths = [str(file.resolve()) for file in files]
-    arguments = {"spec": GRID_SPEC.to_json(), "folder": str(Path(args.out).resolve())}
-    job = {"kind": "extract", "spec": GRID_SPEC.to_json()}
+    extraction = extraction_of(args)
+    if extraction.weights is not None and Path(extraction.weights).exists():
+        weights = str(Path(extraction.weights).resolve())  # other processes stand in other folders
+        extraction = dataclasses.replace(extraction, weights=weights)
+    # What is wrong with it is told now; the machine that starts a job need not have its GPUs.
+    spec = load_backbone(dataclasses.replace(extraction, device="cpu")).spec.to_json()
+    arguments = {
+        "extraction": dataclasses.asdict(extraction),
+        "spec": spec,
+        "folder": str(Path(args.out).resolve()),
+        "dtype": args.dtype,
+    }
+    job = {"kind": "extract", "spec": spec, "dtype": args.dtype}
     _do(args, resources, job, paths, str, STORE, ExtractShard, arguments)
 
 
@@ -131,8 +146,8 @@ def _do(
     from tqdm import tqdm
 
     from bpnet.offline.run import run_shards
-    from bpnet.offline.shards import begin, cut, digest, left, num_failed
-    from bpnet.offline.workers import FAILED
+    from bpnet.offline.shards import begin, cut, digest, left, num_rows
+    from bpnet.offline.workers import CORRUPT, FAILED
 
     out = Path(args.out)
     job |= {"shard_size": args.shard_size, "num_items": len(items), "items": digest(items)}
@@ -145,8 +160,13 @@ def _do(
             for row in run_shards(shards, numbers, worker, arguments, resources):
                 bar.update(row["items"])
     counts = {"shards": len(shards), "done_before": len(shards) - len(numbers)}
-    failed = num_failed(out, FAILED)
+    failed, corrupt = num_rows(out, FAILED), num_rows(out, CORRUPT)
     print(json.dumps({"out": str(out), "items": len(items), **counts, "failed": failed}))
+    if corrupt:
+        print(
+            f"{corrupt} videos have corrupt frames, which were skipped: see {out}/*{CORRUPT}",
+            file=sys.stderr,
+        )
     if failed:
         print(f"{failed} failed: see {out}/*{FAILED}", file=sys.stderr)
         raise SystemExit(1)

@@ -1,16 +1,28 @@
-"""Shards -> files, by Ray Data: on this machine, or on all those of a cluster."""
+"""Shards -> files, by processes of Ray: on this machine, or on all those of a cluster."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bpnet.errors import ConfigError
+from bpnet.errors import BPNetError, ConfigError
+
+TRIES = 3  # for a shard whose process dies
+STORE_BYTES = 128 * 2**20  # of what processes hand to one another: names and counts
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # it warns of what it does itself
+    # Ray takes a node for dead, or a process for stuck, that is silent for a while, and ends this
+    # one with it. On a machine with more to do than cores, that is only slow.
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "20",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_raylet_start_wait_time_s": "600",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,34 +66,61 @@ def run_shards(
     Yields:
         dict[str, int]: What the worker gave for a shard, as soon as it is done.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what it does itself
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
+    from ray.util import ActorPool
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    here = resources.address is None
     ray.init(
         address=resources.address,
-        num_cpus=resources.processes if resources.address is None else None,
+        num_cpus=resources.processes if here else None,
+        object_store_memory=STORE_BYTES if here else None,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
         ignore_reinit_error=True,
     )
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = [{"number": number, "items": json.dumps(shards[number])} for number in numbers]
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
         kind = "GPU" if resources.gpus else "CPU"
         has = ray.cluster_resources().get(kind, 0) / (resources.gpus or 1)
         if has < 1:
             raise ConfigError(f"--gpus {resources.gpus:g}: the cluster has too few {kind}s")
-        processes = min(resources.processes or int(has), int(has), len(rows))
-        yield from data.map(
-            worker,
-            fn_constructor_kwargs=arguments,
-            compute=ray.data.ActorPoolStrategy(size=processes),
-            num_cpus=1,
-            num_gpus=resources.gpus,
-        ).iter_rows()
+        process = ray.remote(_Process).options(
+            num_cpus=1, num_gpus=resources.gpus, max_restarts=-1, max_task_retries=TRIES - 1
+        )
+        count = min(resources.processes or int(has), int(has), len(numbers))
+        pool = ActorPool([process.remote(worker, arguments) for _ in range(count)])
+        rows = ({"number": number, "items": json.dumps(shards[number])} for number in numbers)
+        yield from pool.map_unordered(lambda one, row: one.do.remote(row), rows)
+    except ray.exceptions.RayTaskError as err:
+        if isinstance(err.cause, BPNetError):
+            raise BPNetError(str(err.cause)) from err
+        raise
+    except ray.exceptions.RayActorError as err:
+        raise BPNetError(
+            f"a process of the job died {TRIES} times over the same shard ({err}): out of memory, "
+            "or a file on which a decoder crashes? What is done is kept; the same line goes on"
+        ) from err
     finally:
         ray.shutdown()
+
+
+class _Process:
+    """A process of the job; what it needs is made with its first shard, whose error that then is.
+
+    Args:
+        worker: See `run_shards`.
+        arguments: As there.
+    """
+
+    def __init__(self, worker: type, arguments: dict[str, Any]) -> None:
+        self._worker, self._arguments = worker, arguments
+        self._made: Any = None
+
+    def do(self, row: dict[str, Any]) -> dict[str, int]:
+        """Do a shard."""
+        if self._made is None:
+            self._made = self._worker(**self._arguments)
+        done: dict[str, int] = self._made(row)
+        return done

@@ -84,8 +84,8 @@ def left(folder: Path, count: int, suffix: str) -> list[int]:
     return [number for number in range(count) if not shard_path(folder, number, suffix).exists()]
 
 
-def num_failed(folder: Path, suffix: str) -> int:
-    """Items of all shards that failed, by the files that say so."""
+def num_rows(folder: Path, suffix: str) -> int:
+    """Lines of all shards' files of a kind, such as those of what failed."""
     return sum(
         len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob(f"*{suffix}")
     )

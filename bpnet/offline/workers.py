@@ -8,17 +8,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bpnet.errors import BPNetError
+from bpnet.errors import BPNetError, FeatureError
 from bpnet.inference.localizer import Localizer
 from bpnet.offline.queries import Query
 from bpnet.offline.shards import shard_path
 from bpnet_features import FeatureWriter, open_features
 from bpnet_features.atomic import write_text_atomically
-from bpnet_features.backbones.choose import load_for_spec
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.choose import load_backbone
 from bpnet_features.extract import extract_video
 from bpnet_features.spec import FeatureSpec
 
-ANSWERS, STORE, FAILED = ".jsonl", ".h5", ".failed.jsonl"
+ANSWERS, STORE, FAILED, CORRUPT = ".jsonl", ".h5", ".failed.jsonl", ".corrupt.jsonl"
 
 
 class LocalizeShard:
@@ -53,7 +54,7 @@ class LocalizeShard:
             rows += self._answers(video_id, list(group))
             self.localizer.session.clear()  # nobody asks about it again
         failed = [row for row in rows if "error" in row]
-        _write_failed(self.folder, shard["number"], failed)
+        _write_rows(self.folder, shard["number"], FAILED, failed)
         write_text_atomically(shard_path(self.folder, shard["number"], ANSWERS), _lines(rows))
         return {"items": len(rows)}
 
@@ -83,16 +84,24 @@ class ExtractShard:
     """Extracts the features of a shard of video files into a store.
 
     Args:
-        spec: What to extract, as JSON.
+        extraction: What to extract, the fields of an `Extraction`.
+        spec: What must come out, as JSON.
         folder: Where the stores go.
+        dtype: As stored, see `FeatureWriter`.
+
+    Raises:
+        FeatureError: This machine has other weights than the one that started the job, or none.
     """
 
-    def __init__(self, spec: str, folder: str) -> None:
-        self.backbone = load_for_spec(FeatureSpec.from_json(spec, "the job"))
+    def __init__(self, extraction: Mapping[str, Any], spec: str, folder: str, dtype: str) -> None:
+        self.backbone = load_backbone(Extraction(**extraction))
+        if lines := FeatureSpec.from_json(spec, "the job").differences(self.backbone.spec):
+            raise FeatureError(f"another extractor than that of the job: {'; '.join(lines)}")
         self.folder = Path(folder)
+        self.dtype = dtype
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, int]:
-        """Write the store of a shard, and beside it the videos that could not be read, if any.
+        """Write the store of a shard; beside it what could not be read, and what not in full.
 
         Args:
             shard: Its ``"number"``, and the paths of its videos as JSON in ``"items"``.
@@ -101,22 +110,27 @@ class ExtractShard:
             How many ``"items"`` it had.
         """
         files = [Path(path) for path in json.loads(shard["items"])]
-        failed: list[dict[str, str]] = []
+        failed: list[dict[str, Any]] = []
+        corrupt: list[dict[str, Any]] = []
         store = shard_path(self.folder, shard["number"], STORE)
-        with FeatureWriter(store, self.backbone.spec) as writer:
+        with FeatureWriter(store, self.backbone.spec, self.dtype) as writer:
             for file in files:
                 try:
                     found = extract_video(file, self.backbone)
                     writer.add(file.stem, found.clips, found.duration_seconds)
                 except BPNetError as err:
                     failed.append({"video": str(file), "error": f"{type(err).__name__}: {err}"})
-            _write_failed(self.folder, shard["number"], failed)
+                    continue
+                if found.num_corrupt:
+                    corrupt.append({"video": str(file), "corrupt_frames": found.num_corrupt})
+            _write_rows(self.folder, shard["number"], FAILED, failed)
+            _write_rows(self.folder, shard["number"], CORRUPT, corrupt)
         return {"items": len(files)}
 
 
-def _write_failed(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
+def _write_rows(folder: Path, number: int, suffix: str, rows: list[dict[str, Any]]) -> None:
     """Say what failed, before the shard's own file is there: with that file the shard is done."""
-    path = shard_path(folder, number, FAILED)
+    path = shard_path(folder, number, suffix)
     if rows:
         write_text_atomically(path, _lines(rows))
     else:

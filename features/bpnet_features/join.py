@@ -36,9 +36,8 @@ def join_stores(paths: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         raise FeatureError(f"no store to join for {str(target)!r}: give at least one file")
     with FeatureStore(files[0]) as first:
         spec = first.spec
-        dtypes = {first.entry(name).dtype for name in first.video_ids()[:1]}
     count = 0
-    with FeatureWriter(target, spec, dtypes.pop() if dtypes else "float32") as writer:
+    with FeatureWriter(target, spec, _dtype(files)) as writer:
         for file in files:
             with FeatureStore(file, spec) as store:
                 for name in store.video_ids():
@@ -57,3 +56,12 @@ def join_stores(paths: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
                     )
                 count += len(store)
     return count
+
+
+def _dtype(files: Iterable[Path]) -> str:
+    """The type of the first video; a store may be empty, where none of its videos could be read."""
+    for file in files:
+        with FeatureStore(file) as store:
+            for name in store.video_ids()[:1]:
+                return store.entry(name).dtype
+    return "float32"

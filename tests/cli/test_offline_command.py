@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def test_localize(bpnet, run_dir: Path, dataset_root: Path, tmp_path: Path) -> N
     after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"000001.jsonl"}
 
+    # What fails in the processes, and not for one video, is one line here.
+    (tmp_path / "text.h5").write_text("no features")
+    wrong = [tmp_path / "text.h5" if part == features else part for part in line]
+    wrong[wrong.index(out)] = tmp_path / "other"
+    status, _, err = bpnet(*wrong)
+    assert status == 2
+    assert re.fullmatch(r"BPNetError: .*text\.h5.*not an HDF5 file.*\n", err), err
+
     status, _, err = bpnet(*line, "--top", "1")
     assert status == 2
     assert "holds another job (top 5 != 1)" in err
@@ -113,6 +122,8 @@ def test_extract_and_join(bpnet, tmp_path: Path) -> None:
         (["extract", "--list", "no.txt", "--out", "out"], "--list 'no.txt': no such file"),
         (["extract", "a.mp4", "b/a.mp4", "--out", "out"], "would both get the id 'a'"),
         (["extract", "a.mp4", "--out", "out", "--shard-size", "0"], "--shard-size 0: expected"),
+        (["extract", "a.mp4", "--out", "out", "--backbone", "i3d"], "'i3d' needs weights=FILE"),
+        (["extract", "a.mp4", "--out", "out", "--dtype", "float8"], "float8"),
         (
             ["localize", "no", "--features", ".", "--queries", "q", "--out", "out"],
             "checkpoint 'no'",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.offline.queries import Query, read_queries
-from bpnet.offline.shards import begin, cut, digest, left, num_failed, shard_path
+from bpnet.offline.shards import begin, cut, digest, left, num_rows, shard_path
 
 
 @given(items=st.lists(st.sampled_from("abc"), max_size=40), size=st.integers(1, 9))
@@ -47,11 +47,11 @@ def test_a_job_goes_on_in_its_folder_only(tmp_path: Path) -> None:
 
 
 def test_failures_are_counted_by_their_lines(tmp_path: Path) -> None:
-    assert num_failed(tmp_path, ".failed.jsonl") == 0
+    assert num_rows(tmp_path, ".failed.jsonl") == 0
     (tmp_path / "000001.failed.jsonl").write_text("{}\n{}\n")
     (tmp_path / "000002.failed.jsonl").write_text("{}\n")
     (tmp_path / "000001.jsonl").write_text("{}\n")
-    assert num_failed(tmp_path, ".failed.jsonl") == 3
+    assert num_rows(tmp_path, ".failed.jsonl") == 3
 
 
 def test_queries_of_a_video_stand_side_by_side(tmp_path: Path) -> None:
