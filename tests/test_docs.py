@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from bpnet.config import DATASETS
 from bpnet.data.published import counts_table
 from bpnet.evaluation.protocols import PROTOCOLS
+from bpnet_features import FeatureSpec
 from bpnet_features.backbones.choose import NAMES
 from bpnet_features.backbones.grid import GRID_SPEC
 from bpnet_features.known import LAYOUTS, find_layout
@@ -57,3 +59,9 @@ def test_layouts_and_releases() -> None:
 def test_protocols() -> None:
     text = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
     assert first_column(text, "name")[: len(PROTOCOLS)] == [one.name for one in PROTOCOLS]
+
+
+def test_entries_of_the_feature_spec() -> None:
+    text = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+    names = [field.name for field in dataclasses.fields(FeatureSpec)]
+    assert sorted(first_column(text, "entry")) == sorted(names)

@@ -15,7 +15,9 @@ def main(arguments: list[str]) -> None:
     """Run ``bpnet features inspect|check|convert|extract|sample``; see ``--help``."""
     parser = argparse.ArgumentParser(prog="bpnet features", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("inspect", help="say what a feature file holds")
+    add = commands.add_parser(
+        "inspect", help="say what a feature file holds, or which features a checkpoint reads"
+    )
     add_source_options(add)
     add.set_defaults(run=_inspect)
 
@@ -52,6 +54,17 @@ def main(arguments: list[str]) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
+    path = Path(args.source)
+    if path.suffix == ".safetensors" or any(path.glob("*.safetensors")):
+        from bpnet.checkpoint import Checkpoint
+
+        checkpoint = Checkpoint.load(path)
+        print(f"{path}: a checkpoint; it reads features of this spec")
+        print(checkpoint.feature_spec.line())
+        if checkpoint.query_spec is not None:
+            print(f"and, in place of words, token features\n{checkpoint.query_spec.line()}")
+        return
+
     from bpnet_features.check import inspect
 
     print("\n".join(inspect(open_source(args, to_look=True)).lines()))

@@ -57,16 +57,11 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary as lines of text."""
-        known = {
-            name: value
-            for name, value in dataclasses.asdict(self.spec).items()
-            if value is not None and value != ()
-        }
         low, median, high = self.clips
         lines = [
             f"{self.path} ({self.num_bytes / 1e6:.1f} MB)",
             *self.notes,
-            "spec: " + ", ".join(f"{name}={value}" for name, value in known.items()),
+            f"spec: {self.spec.line()}",
             f"{self.num_videos} videos, {self.num_clips} clips "
             f"(per video {low} to {high}, median {median:g})",
             f"width {_joined(self.widths)}, {_joined(self.dtypes)}",

@@ -87,6 +87,11 @@ class FeatureSpec:
                 lines.append(f"{field.name}: {mine!r} != {theirs!r}")
         return lines
 
+    def line(self) -> str:
+        """What is known, as a line of text for people."""
+        known = {n: v for n, v in dataclasses.asdict(self).items() if v is not None and v != ()}
+        return ", ".join(f"{name}={value}" for name, value in known.items())
+
     def to_json(self) -> str:
         """The spec as a JSON object."""
         return json.dumps(dataclasses.asdict(self))

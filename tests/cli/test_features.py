@@ -17,6 +17,17 @@ def test_inspect(bpnet, dataset_root: Path) -> None:
     assert "12" in out and "tiny" in out
 
 
+def test_inspect_a_checkpoint(bpnet, run_dir: Path, dataset_root: Path) -> None:
+    for path in (run_dir, run_dir / "best.safetensors"):
+        status, out, err = bpnet("features", "inspect", path)
+        assert (status, err) == (0, "")
+        first, spec = out.splitlines()
+        assert first == f"{path}: a checkpoint; it reads features of this spec"
+        assert f"spec: {spec}" in bpnet("features", "inspect", dataset_root / "features.h5")[1]
+    status, _, err = bpnet("features", "inspect", "gone.safetensors")
+    assert (status, err) == (2, "CheckpointError: checkpoint 'gone.safetensors': no such file\n")
+
+
 def test_check_of_a_sound_store(bpnet, dataset_root: Path) -> None:
     line = [dataset_root / "features.h5", "--annotations", dataset_root / "annotations.jsonl"]
     status, out, err = bpnet("features", "check", *line)
