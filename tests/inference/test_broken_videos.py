@@ -95,3 +95,19 @@ def test_words_that_nobody_taught(
     assert record.getMessage() == (
         "1 of 2 queries of words that the model does not know: expect little ('маленький круг' ...)"
     )
+
+
+@pytest.mark.slow
+def test_ten_thousand_sentences(reads_files: Localizer, tmp_path: Path) -> None:
+    """Each is answered, in the order asked, as it is alone; and somebody hears of it meanwhile."""
+    video = reads_files.open_video(write_video(tmp_path / "v.mp4", squares(range(40))))
+    some = [f"the small circle {word}" for word in ("spins", "jumps", "slides to it", "blinks")]
+    told: list[int] = []
+    answers = video.localize(some * 2500, top=2, progress=lambda done, _: told.append(done))
+    assert len(answers) == told[-1] == 10_000 and len(told) > 10
+    for place, query in enumerate(some):
+        alone = [one.to_dict() for one in video.localize(query, top=2)]
+        for answer in answers[place :: 1111 * len(some)]:
+            assert [one.to_dict() for one in answer] == [
+                pytest.approx(one, abs=1e-4) for one in alone
+            ]
