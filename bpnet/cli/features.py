@@ -47,6 +47,15 @@ def main(arguments: list[str]) -> None:
     add.add_argument("--videos", type=int, help="number of videos")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    add.add_argument(
+        "--confounder",
+        nargs="*",
+        metavar="KNOB=VALUE",
+        help="make features with a planted confounder instead, such as rho=0.9 (docs/weak.md)",
+    )
+    add.add_argument(
+        "--render", action="store_true", help="with --confounder: render videos with it"
+    )
     add.set_defaults(run=_sample)
 
     args = parser.parse_args(arguments)
@@ -102,15 +111,45 @@ def _join(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
+    from bpnet.errors import ConfigError
     from bpnet_features.extract_many import extract_videos
     from bpnet_features.sample import NUM_VIDEOS, render_sample
 
     root = Path(args.dir)
+    if args.confounder is not None:
+        _confounder(args, root)
+        return
+    if args.render:
+        raise ConfigError("--render: expected --confounder beside it; the sample is rendered")
     number = NUM_VIDEOS if args.videos is None else args.videos
     videos = render_sample(root, number, args.seed, args.jobs)
     extract_videos(videos, root / "features.h5", jobs=args.jobs)
     print(f"{len(videos)} videos, their sentences and features written to {root}")
     print(f"train on them with: bpnet train data=sample data.root={root}")
+
+
+def _confounder(args: argparse.Namespace, root: Path) -> None:
+    from bpnet.errors import ConfigError
+    from bpnet_features.confounded_videos import RENDERED, render_confounded
+    from bpnet_features.confounder_files import write_confounded
+    from bpnet_features.confounder_knobs import Confounder
+    from bpnet_features.extract_many import extract_videos
+
+    if args.videos is not None:
+        raise ConfigError(
+            f"--videos {args.videos} with --confounder: expected the knobs num_train, num_val and "
+            "num_test"
+        )
+    given = dict(one.partition("=")[::2] for one in args.confounder)
+    knobs = Confounder.from_texts(given, RENDERED if args.render else {})
+    if args.render:
+        videos = render_confounded(root, knobs, args.seed, args.jobs)
+        extract_videos(videos, root / "features.h5", jobs=args.jobs)
+        number = len(videos)
+    else:
+        number = write_confounded(root, knobs, args.seed)
+    print(f"{number} videos with a planted confounder written to {root} (docs/weak.md)")
+    print(f"where the contexts are: {root / 'contexts.jsonl'}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Training without timestamps. Nothing of it is needed at inference: it trains an ordinary model."""
+"""Training without timestamps: an ordinary model comes out, and needs none of this to answer."""

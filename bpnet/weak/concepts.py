@@ -104,8 +104,10 @@ class Concepts:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Concepts:
         """Read what `to_dict` gave."""
-        return cls({str(word): int(number) for word, number in values["words"].items()},
-                   int(values["count"]))
+        return cls(
+            {str(word): int(number) for word, number in values["words"].items()},
+            int(values["count"]),
+        )
 
 
 def fit_concepts(
@@ -144,7 +146,7 @@ def fit_concepts(
     centres = spherical_kmeans(table, num_concepts, seed)
     nearest = (table @ centres.T).argmax(dim=1)
     # Numbers without gaps: a centre may have lost its words.
-    kept, numbers = nearest.unique(return_inverse=True)
+    kept, numbers = np.unique(nearest.numpy(), return_inverse=True)
     return Concepts(dict(zip(words, numbers.tolist(), strict=True)), len(kept))
 
 

@@ -27,7 +27,7 @@ from bpnet.weak.class_maps import ClassMaps
 from bpnet.weak.clusters import merged, spherical_kmeans
 from bpnet.weak.concepts import concept_table
 from bpnet.weak.pool_config import PoolConfig
-from bpnet.weak.presence import thresholds, window_directions
+from bpnet.weak.presence import thresholds, window_directions, window_width
 
 SAMPLED_WINDOWS = 16_384  # of all videos together, to which the prototypes are fitted
 RATES = (0.02, 0.98)  # to which `stratified` brings the rate of a stratum, at most
@@ -113,7 +113,11 @@ class ContextPool(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, videos: Sequence[Clips], concepts: Sequence[Collection[int]], seed: int = 0
+        self,
+        videos: Sequence[Clips],
+        concepts: Sequence[Collection[int]],
+        seed: int = 0,
+        prototypes: Tensor | None = None,
     ) -> ContextPool:
         """Find prototypes and strata in the training part; reads each video three times.
 
@@ -121,6 +125,7 @@ class ContextPool(nn.Module):
             videos: Input features (T, C) of each video; may read them from a file when asked.
             concepts: The concepts of each video's sentences.
             seed: Of the clips that are sampled, and of the first centres.
+            prototypes: Unit vectors (M', C), M' <= M, in place of fitted ones; for ablations.
 
         Returns:
             The pool itself.
@@ -133,7 +138,10 @@ class ContextPool(nn.Module):
                 f"context pool: {len(videos)} videos with concepts of {len(concepts)}: expected at "
                 "least one video, and concepts for each"
             )
-        self._fit_prototypes(videos, seed)
+        self._fit_mean(videos)
+        centres = self._fit_prototypes(videos, seed) if prototypes is None else prototypes
+        self.prototypes.zero_()
+        self.prototypes[: len(centres)] = centres
         found = [self._cosines(*_alone(clips))[0] for clips in videos]
         self._fit_thresholds(torch.stack([cosines.amax(dim=0) for cosines in found]))
         shown = torch.stack([(cosines >= self.thresholds).sum(dim=0) for cosines in found])
@@ -167,8 +175,22 @@ class ContextPool(nn.Module):
         weights = torch.where(with_it, self.weights[:, 1], self.weights[:, 0])
         return torch.where(concepts, weights, 1.0).prod(dim=1)
 
+    def windows_of(self, clips: Clips) -> tuple[Tensor, int]:
+        """How like each prototype the windows of one video are.
+
+        Args:
+            clips: Its input features (T, C).
+
+        Returns:
+            Cosines (windows, M), a window by its first clip, and the number of clips of a window.
+        """
+        config = self.config
+        width = window_width(torch.tensor([len(clips)]), config.min_clips, config.min_share)
+        cosines = self._cosines(*_alone(clips))[0, : len(clips) - int(width) + 1]
+        return cosines, int(width)
+
     def _cosines(self, video: Tensor, mask: Tensor) -> Tensor:
-        """Cosine of each window of clips (V, T, C) with each prototype (V, T, M); -inf: no window."""
+        """Cosine of each window with each prototype (V, T, M); -inf where there is no window."""
         directions, whole = self._windows(video, mask)
         return (directions @ self.prototypes.T).masked_fill(~whole[..., None], -torch.inf)
 
@@ -181,14 +203,16 @@ class ContextPool(nn.Module):
         most, place = torch.where(self.strata.any(dim=0), shown, 0).max(dim=1)
         return torch.where(most > 0, place + 1, 0)
 
-    def _fit_prototypes(self, videos: Sequence[Clips], seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        share = -(-SAMPLED_WINDOWS // len(videos))
+    def _fit_mean(self, videos: Sequence[Clips]) -> None:
         total, count = np.zeros(len(self.mean)), 0
         for clips in videos:
             total += clips.sum(axis=0, dtype=np.float64)
             count += len(clips)
         self.mean.copy_(torch.from_numpy(total / count))
+
+    def _fit_prototypes(self, videos: Sequence[Clips], seed: int) -> Tensor:
+        rng = np.random.default_rng(seed)
+        share = -(-SAMPLED_WINDOWS // len(videos))
         sampled = []
         for clips in videos:
             directions, whole = self._windows(*_alone(clips))
@@ -196,9 +220,7 @@ class ContextPool(nn.Module):
             sampled.append(windows[torch.from_numpy(rng.permutation(len(windows))[:share])])
         points = torch.cat(sampled)
         centres = spherical_kmeans(points, len(self.prototypes), seed)
-        centres = merged(centres, points, self.config.merge_cosine)
-        self.prototypes.zero_()
-        self.prototypes[: len(centres)] = centres
+        return merged(centres, points, self.config.merge_cosine)
 
     def _fit_thresholds(self, best: Tensor) -> None:
         found, apart = thresholds(best)

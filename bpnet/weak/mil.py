@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bpnet.models.layers import NEGATIVE
 from bpnet.settings import in_range, raise_faults
-from bpnet.weak.activation import Activation, ActivationHead
+from bpnet.weak.activation import ActivationHead
 
 
 @dataclasses.dataclass(frozen=True)

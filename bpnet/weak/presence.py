@@ -34,8 +34,7 @@ def window_directions(
         Unit vectors (V, T, C), a window by its first clip, and where there is one (V, T) bool.
     """
     lengths = mask.sum(dim=1, keepdim=True)
-    width = (min_share * lengths).ceil().long().clamp(min=min_clips)
-    width = torch.minimum(width, lengths)
+    width = window_width(lengths, min_clips, min_share)
     first = torch.arange(video.shape[1], device=video.device)
     whole = first + width <= lengths
     end = (first + width).clamp(max=video.shape[1])
@@ -43,6 +42,12 @@ def window_directions(
     ends = sums.gather(1, end[..., None].expand(-1, -1, video.shape[2]))
     means = (ends - sums[:, :-1]) / width[..., None]
     return F.normalize(means, dim=-1) * whole[..., None], whole
+
+
+def window_width(lengths: Tensor, min_clips: int, min_share: float) -> Tensor:
+    """Clips of a window in videos of some lengths, see `window_directions`."""
+    width = (min_share * lengths).ceil().long().clamp(min=min_clips)
+    return torch.minimum(width, lengths)
 
 
 def thresholds(best: Tensor) -> tuple[Tensor, Tensor]:

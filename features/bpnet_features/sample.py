@@ -204,13 +204,13 @@ def render_frames(seed: int, index: int) -> npt.NDArray[np.uint8]:
     """The pixels of one video (F, 96, 96, 3)."""
     events, num_frames = plan_video(seed, index)
     rng = np.random.default_rng((seed, index, 1))
-    frames = np.repeat(_background(rng)[None], num_frames, axis=0)
+    frames = np.repeat(background(rng)[None], num_frames, axis=0)
     for event in events:
         times = slice(event.first_frame, event.end_frame)
-        paths = _paths(event, rng)
+        paths = motion_paths(event, rng)
         for (colour, shape), path in zip(event.objects, paths, strict=True):
             paint = np.clip(np.array(COLOURS[colour][0]) + rng.integers(-8, 9, 3), 0, 255)
-            alpha = _coverage(shape, path)[..., None]
+            alpha = coverage(shape, path)[..., None]
             frames[times] += alpha * (paint.astype(np.float32) - frames[times])
     return np.round(frames).astype(np.uint8)
 
@@ -278,7 +278,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def _background(rng: Random) -> Array:
+def background(rng: Random) -> Array:
     """A dark, uneven, grainy ground (96, 96, 3), nearly without colour."""
     tone = rng.uniform(25, 70) + rng.uniform(-6, 6, 3)
     # Linear interpolation between a few random levels gives the clouds.
@@ -289,7 +289,7 @@ def _background(rng: Random) -> Array:
     return ground
 
 
-def _paths(event: Event, rng: Random) -> list[Path2D]:
+def motion_paths(event: Event, rng: Random) -> list[Path2D]:
     """Where the objects of an event are, how large and how turned, frame by frame."""
     length = event.end_frame - event.first_frame
     t, frame = np.linspace(0, 1, length), np.arange(length)
@@ -325,7 +325,7 @@ def _paths(event: Event, rng: Random) -> list[Path2D]:
     return [(x, y, radius, angle)]
 
 
-def _coverage(shape: str, path: Path2D) -> Array:
+def coverage(shape: str, path: Path2D) -> Array:
     """How much of each pixel the shape covers, from its signed distance (F, 96, 96)."""
     x, y, radius, angle = (values.astype(np.float32) for values in path)
     line = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
@@ -358,7 +358,7 @@ def _coverage(shape: str, path: Path2D) -> Array:
 def _render_file(folder: Path, seed: int, index: int) -> list[dict[str, Any]]:
     """Write one video; returns its rows of the annotation file."""
     video_id = f"sample_{index:04d}"
-    encode = partial(_encode, frames=render_frames(seed, index))
+    encode = partial(encode_frames, frames=render_frames(seed, index))
     write_atomically(folder / f"{video_id}.mp4", encode)
     events, num_frames = plan_video(seed, index)
     rng = np.random.default_rng((seed, index, 2))
@@ -377,7 +377,7 @@ def _render_file(folder: Path, seed: int, index: int) -> list[dict[str, Any]]:
     ]
 
 
-def _encode(path: Path, frames: npt.NDArray[np.uint8]) -> None:
+def encode_frames(path: Path, frames: npt.NDArray[np.uint8]) -> None:
     av = load_av()
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
