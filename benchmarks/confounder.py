@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import multiprocessing
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -50,7 +52,7 @@ COLUMNS = (
 # Two-sided 95 % quantiles of Student's t, by the number of seeds.
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
 STUDENT[10] = 2.262
-QUICK = {"num_train": 800, "num_val": 40, "num_test": 200}
+QUICK = {"num_concepts": 4, "num_train": 800, "num_val": 40, "num_test": 200}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="2 to 10")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--quick", action="store_true", help="half the videos, half the steps")
+    parser.add_argument("--quick", action="store_true", help="half the objects, videos and steps")
     parser.add_argument("--only", choices=PARTS, action="append", help="again for more (all)")
     parser.add_argument("--json", type=Path, help="where to write every run")
     args = parser.parse_args()
@@ -116,6 +118,9 @@ def planned(parts: Sequence[str]) -> list[Trial]:
             trials.append(Trial(f"location bias {mode}", mode, biased))
             unbiased = "tested without location bias"
             trials.append(Trial(f"{unbiased}, {mode}", mode, biased, ablation=unbiased))
+        for mode in ("none", "backdoor"):
+            combined = "combinational map"
+            trials.append(Trial(f"{combined}, {mode}", mode, ablation=combined))
         for mode in ("none", "stratified", "backdoor"):
             shuffled = "shuffled labels"
             trials.append(Trial(f"{shuffled}, {mode}", mode, ablation=shuffled))
@@ -134,12 +139,14 @@ def planned(parts: Sequence[str]) -> list[Trial]:
 
 def run_all(trials: Sequence[Trial], quick: bool, jobs: int) -> list[dict[str, Any]]:
     """Run them, and give a row each."""
-    work = [(trial, quick) for trial in trials]
-    if jobs == 1:
-        return [run(*one) for one in work]
+    rows = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        return list(pool.map(run, *zip(*work, strict=True)))
+        for row in pool.map(run, trials, itertools.repeat(quick)):
+            rows.append(row)
+            done = f"{len(rows)} of {len(trials)}"
+            print(f"{done}: {row['name']}, seed {row['seed']}", file=sys.stderr, flush=True)
+    return rows
 
 
 def run(trial: Trial, quick: bool) -> dict[str, Any]:
@@ -169,7 +176,8 @@ def run(trial: Trial, quick: bool) -> dict[str, Any]:
     head = train_head(part, pool, TrialConfig(num_steps=steps), trial.seed)
     if trial.ablation == "tested without location bias":
         world = PlantedWorld(dataclasses.replace(knobs, location_bias=False), trial.seed)
-    found = measure(world, head, trial.ablation == "shuffled labels")
+    shuffled, combined = (trial.ablation == one for one in ("shuffled labels", "combinational map"))
+    found = measure(world, head, shuffled, combined)
     found["strata"] = 0.0 if pool is None else float(pool.strata.any(dim=0).sum())
     return {**dataclasses.asdict(trial), "metrics": found}
 
@@ -216,11 +224,13 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
         one, none = f"rho 0.9 {mode}", "rho 0.9 none"
         if {one, none} <= names:
             say(f"{mode} CPR <= 1/4 of none", difference(one, none, "iid CPR", 0.25), _not_above)
-            for metric in ("iid mIoU", "iid pointing"):
-                say(f"{mode} {metric} not lower", difference(one, none, metric), _not_below)
-            metric = "swapped accuracy"
-            say(f"{mode} {metric} >= 1.5 x none", difference(one, none, metric, 1.5), _not_below)
-            say(f"{mode} AUROC >= none + 10", difference(one, none, "AUROC"), lambda x: x >= 10)
+            say(f"{mode} mIoU not lower", difference(one, none, "iid mIoU"), _not_below)
+    one, none = "rho 0.9 backdoor", "rho 0.9 none"
+    if {one, none} <= names:
+        say("backdoor pointing not lower", difference(one, none, "iid pointing"), _not_below)
+        swapped = difference(one, none, "swapped accuracy", 1.5)
+        say("backdoor swapped accuracy >= 1.5 x none", swapped, _not_below)
+        say("backdoor AUROC >= none + 10", difference(one, none, "AUROC"), lambda x: x >= 10)
     for mode in INTERVENTIONS[1:]:
         one, none = f"rho 0 {mode}", "rho 0 none"
         if {one, none} <= names:

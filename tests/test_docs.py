@@ -11,9 +11,12 @@ import pytest
 from bpnet.config import DATASETS
 from bpnet.data.published import counts_table
 from bpnet.evaluation.protocols import PROTOCOLS
+from bpnet.weak.pool_config import INTERVENTIONS, PoolConfig
 from bpnet_features import FeatureSpec
 from bpnet_features.backbones.choose import NAMES
 from bpnet_features.backbones.grid import GRID_SPEC
+from bpnet_features.confounder import SPLITS
+from bpnet_features.confounder_knobs import Confounder
 from bpnet_features.known import LAYOUTS, find_layout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,3 +68,18 @@ def test_entries_of_the_feature_spec() -> None:
     text = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
     names = [field.name for field in dataclasses.fields(FeatureSpec)]
     assert sorted(first_column(text, "entry")) == sorted(names)
+
+
+def test_weak_settings_and_knobs() -> None:
+    text = (ROOT / "docs" / "weak.md").read_text(encoding="utf-8")
+    for heading, kind, more in (
+        ("setting (`PoolConfig`)", PoolConfig, []),
+        ("knob", Confounder, ["rich"]),
+    ):
+        names = [field.name for field in dataclasses.fields(kind)] + more
+        assert first_column(text, f"{heading} | default") == names
+    assert first_column(text, "`intervention`") and set(
+        first_column(text, "`intervention`")
+    ) == set(INTERVENTIONS)
+    named = {name.strip("`") for name in first_column(text, "part")}
+    assert named == set(SPLITS)

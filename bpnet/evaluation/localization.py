@@ -225,7 +225,7 @@ def _hits(moments: Ragged, targets: Ragged, iou: float) -> BoolArray:
 
 
 def _scaled(activation: npt.ArrayLike, place: int) -> Array:
-    """An activation from 0 to 1; zeros where all its numbers are equal."""
+    """An activation from 0 to 1; all 1 where its numbers are equal, as each is the most."""
     values = np.asarray(activation, np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise AnnotationError(
@@ -233,7 +233,9 @@ def _scaled(activation: npt.ArrayLike, place: int) -> Array:
             f"{np.isfinite(values).sum()} finite numbers: expected a finite one for each clip"
         )
     width = np.ptp(values)
-    scaled: Array = (values - values.min()) / (width if width > 0 else 1.0)
+    if width == 0:
+        return np.ones(len(values))
+    scaled: Array = (values - values.min()) / width
     return scaled
 
 

@@ -123,6 +123,26 @@ class ActivationHead(nn.Module):
         return Activation(relevance, (weights * relevance).sum(dim=-1))
 
 
+def combinational(
+    relevance: Tensor, others: Tensor, other_scores: Tensor, lowest: int = 20
+) -> Tensor:
+    """Take away what a video shows for any sentence: the combinational map of NL-CCAM, in time.
+
+    Args:
+        relevance: Of a sentence's clips (B, T).
+        others: Of other sentences' in the same videos (B, N, T).
+        other_scores: Their scores (B, N).
+        lowest: How many of them, the lowest scored, stand for the background.
+
+    Returns:
+        The relevance less the mean of theirs (B, T).
+    """
+    count = min(lowest, other_scores.shape[1])
+    chosen = other_scores.topk(count, dim=1, largest=False).indices
+    index = chosen[..., None].expand(-1, -1, relevance.shape[1])
+    return relevance - others.gather(1, index).mean(dim=1)
+
+
 def _from_none(table: Tensor) -> Tensor:
     """Rows of contexts, behind a row of zeros for a video that has none."""
     return F.pad(table, (0, 0, 1, 0))

@@ -6,6 +6,8 @@ but is large and an extra. So it is here (Dhillon, Modha, *Concept decomposition
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +18,7 @@ ITERATIONS = 25
 def spherical_kmeans(points: Tensor, num_centres: int, seed: int = 0) -> Tensor:
     """Centres that the points' directions gather around.
 
-    The first are chosen as k-means++ does; a centre that loses all its points keeps its place.
+    A centre that loses all its points keeps its place.
 
     Args:
         points: (N, C), N >= 1, on any device; only their directions count, and zeros are left out.
@@ -27,7 +29,9 @@ def spherical_kmeans(points: Tensor, num_centres: int, seed: int = 0) -> Tensor:
         Unit vectors (M', C), on the CPU; M' is less than M where fewer directions differ.
     """
     norms = points.norm(dim=1)
-    unit = points[norms > 0] / norms[norms > 0, None]
+    unit: Tensor = points[norms > 0] / norms[norms > 0, None]
+    if not len(unit):
+        return unit.cpu()
     centres = _first(unit, num_centres, torch.Generator().manual_seed(seed))
     nearest = None
     for _ in range(ITERATIONS):
@@ -42,17 +46,22 @@ def spherical_kmeans(points: Tensor, num_centres: int, seed: int = 0) -> Tensor:
 
 
 def _first(unit: Tensor, num_centres: int, generator: torch.Generator) -> Tensor:
-    """Points far from one another: each drawn by its distance 1 - cosine to those before it."""
-    if not len(unit):
-        return unit
-    chosen = [int(torch.randint(len(unit), (1,), generator=generator))]
+    """Points far from one another, as k-means++ draws them: by the distance to those before.
+
+    Of several that are drawn the one is taken that leaves the least distance (Arthur,
+    Vassilvitskii, 2007, section 7).
+    """
+    chosen = torch.randint(len(unit), (1,), generator=generator)
     distance = 1 - unit @ unit[chosen[0]]
+    num_drawn = 2 + int(math.log(num_centres))
     while len(chosen) < num_centres and float(distance.max()) > 1e-4:
-        weights = distance.clamp(min=0).cumsum(0).double().cpu()
-        drawn = torch.rand(1, generator=generator, dtype=torch.float64) * weights[-1]
-        place = min(int(torch.searchsorted(weights, drawn)), len(unit) - 1)
-        chosen.append(place)
-        distance = torch.minimum(distance, 1 - unit @ unit[place])
+        weights = distance.clamp(min=0).double().cumsum(0).cpu()
+        places = torch.rand(num_drawn, generator=generator, dtype=torch.float64) * weights[-1]
+        drawn = torch.searchsorted(weights, places).clamp(max=len(unit) - 1)
+        left = torch.minimum(distance[:, None], 1 - unit @ unit[drawn].T)
+        best = int(left.sum(dim=0).argmin())
+        chosen = torch.cat([chosen, drawn[best : best + 1]])
+        distance = left[:, best]
     return unit[chosen].clone()
 
 
@@ -67,7 +76,7 @@ def merged(centres: Tensor, points: Tensor, cosine: float) -> Tensor:
         cosine: From which two are one.
 
     Returns:
-        Unit vectors (M', C), M' <= M, those of most points first.
+        Unit vectors (M', C), M' <= M.
     """
     unit = F.normalize(points, dim=1)
     nearest = (unit @ centres.T).argmax(dim=1)

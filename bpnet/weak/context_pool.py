@@ -59,7 +59,6 @@ class ContextPool(nn.Module):
         config: What to do with them.
         feature_dim: Width C of the clip features.
         num_concepts: Number of concepts K.
-        num_prototypes: Prototypes M; None: as the config says.
     """
 
     mean: Tensor
@@ -76,16 +75,10 @@ class ContextPool(nn.Module):
     weights: Tensor
     effective: Tensor
 
-    def __init__(
-        self,
-        config: PoolConfig,
-        feature_dim: int,
-        num_concepts: int,
-        num_prototypes: int | None = None,
-    ) -> None:
+    def __init__(self, config: PoolConfig, feature_dim: int, num_concepts: int) -> None:
         super().__init__()
         self.config = config
-        size = config.num_prototypes if num_prototypes is None else num_prototypes
+        size = config.num_prototypes
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("prototypes", torch.zeros(size, feature_dim))
         # Cosine from which a video has a prototype; infinite for one that is not used.
@@ -119,7 +112,7 @@ class ContextPool(nn.Module):
         seed: int = 0,
         prototypes: Tensor | None = None,
     ) -> ContextPool:
-        """Find prototypes and strata in the training part; reads each video three times.
+        """Find prototypes and strata in the training part; reads each video four times.
 
         Args:
             videos: Input features (T, C) of each video; may read them from a file when asked.
@@ -142,9 +135,9 @@ class ContextPool(nn.Module):
         centres = self._fit_prototypes(videos, seed) if prototypes is None else prototypes
         self.prototypes.zero_()
         self.prototypes[: len(centres)] = centres
-        found = [self._cosines(*_alone(clips))[0] for clips in videos]
-        self._fit_thresholds(torch.stack([cosines.amax(dim=0) for cosines in found]))
-        shown = torch.stack([(cosines >= self.thresholds).sum(dim=0) for cosines in found])
+        best = [self._cosines(*_alone(clips))[0].amax(dim=0) for clips in videos]
+        self._fit_thresholds(torch.stack(best))
+        shown = torch.cat([self._shown(*_alone(clips)) for clips in videos])
         self._fit_strata(shown, concept_table(concepts, len(self.concept_videos)))
         return self
 
@@ -158,7 +151,7 @@ class ContextPool(nn.Module):
         Returns:
             What each video shows.
         """
-        shown = (self._cosines(video, video_mask) >= self.thresholds).sum(dim=1)
+        shown = self._shown(video, video_mask)
         return Context(self._observed(shown), shown > 0)
 
     def pair_weights(self, present: Tensor, concepts: Tensor) -> Tensor:
@@ -193,6 +186,10 @@ class ContextPool(nn.Module):
         """Cosine of each window with each prototype (V, T, M); -inf where there is no window."""
         directions, whole = self._windows(video, mask)
         return (directions @ self.prototypes.T).masked_fill(~whole[..., None], -torch.inf)
+
+    def _shown(self, video: Tensor, mask: Tensor) -> Tensor:
+        """How many windows of each video show each prototype (V, M)."""
+        return (self._cosines(video, mask) >= self.thresholds).sum(dim=1)
 
     def _windows(self, video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         config = self.config

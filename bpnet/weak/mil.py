@@ -49,7 +49,7 @@ def real_negatives(concepts: Tensor, video_index: Tensor, num_videos: int) -> Te
     """Which videos a sentence is known not to be about.
 
     A video is none of them where its own sentences name all the concepts of this one, as they do
-    in its own video.
+    in its own video. A sentence without concepts is taken to be about its own video alone.
 
     Args:
         concepts: The concepts of each sentence (Q, K) bool.
@@ -63,7 +63,7 @@ def real_negatives(concepts: Tensor, video_index: Tensor, num_videos: int) -> Te
     of_videos = named.new_zeros(num_videos, named.shape[1]).index_add_(0, video_index, named)
     missing = (of_videos == 0).float() @ named.T
     own = torch.arange(num_videos, device=video_index.device)[:, None] == video_index
-    return (missing > 0) & ~own
+    return ((missing > 0) | ~concepts.any(dim=1)) & ~own
 
 
 def info_nce(

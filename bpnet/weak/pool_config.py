@@ -42,7 +42,7 @@ class PoolConfig:
     min_share: float = 0.05
     separation: float = 4.0
     stratum_gap: float = 0.3
-    necessary_presence: float = 0.985
+    necessary_presence: float = 0.98
     min_videos: int = 50
     min_without: int = 10
     min_effective: int = 10

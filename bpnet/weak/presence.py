@@ -16,7 +16,7 @@ ITERATIONS = 40
 STARTS = (0.5, 0.75, 0.9, 0.97)  # shares of videos without it, from which the fit begins
 # Probability of having it from which a video counts so. It is low: who misses a concept in its own
 # videos takes it for something that comes and goes.
-LEAST_PROBABILITY = 0.1
+LEAST_PROBABILITY = 0.005
 
 
 def window_directions(

@@ -17,7 +17,7 @@ from bpnet.evaluation.localization import (
     segment_at_peak,
 )
 from bpnet.evaluation.reliability import auroc
-from bpnet.weak.activation import ActivationHead
+from bpnet.weak.activation import ActivationHead, combinational
 from bpnet.weak.context_pool import ContextPool
 from bpnet.weak.mil import MilConfig, Pairs, mil_losses
 from bpnet.weak.pool_config import PoolConfig
@@ -25,6 +25,7 @@ from bpnet.weak.synthetic import PlantedPairs, planted_concepts, planted_pairs
 from bpnet_features.confounder import TEST_SPLITS, PlantedWorld
 
 CHUNK = 128  # videos that are scored together
+NUM_LOWEST = 5  # sentences whose relevance is the background: most of the eight of a planted set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +111,17 @@ def train_head(
         chosen, order = order[: config.batch_size], order[config.batch_size :]
         losses = mil_losses(head, _batch(pairs, chosen), config.mil)
         optimizer.zero_grad()
-        losses["total"].backward()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return head.eval()
 
 
 def measure(
-    world: PlantedWorld, head: ActivationHead, shuffle_labels: bool = False
+    world: PlantedWorld,
+    head: ActivationHead,
+    shuffle_labels: bool = False,
+    combine: bool = False,
 ) -> dict[str, float]:
     """What a trained head does on the test parts.
 
@@ -126,6 +130,7 @@ def measure(
         head: The head.
         shuffle_labels: Whether the moments of the labelled part are dealt to other sentences; only
             the threshold can change.
+        combine: Whether activations are combinational maps, see `bpnet.weak.activation`.
 
     Returns:
         Percent by name: of each test part ``"iid accuracy"`` (share of videos whose sentence scores
@@ -136,7 +141,7 @@ def measure(
     """
     concepts = planted_concepts(world)
     labelled = planted_pairs(world, "val_labelled", concepts)
-    activations, _, _ = _ask(head, labelled)
+    activations, _, _ = _ask(head, labelled, combine)
     targets = labelled.targets
     if shuffle_labels:
         order = np.random.default_rng(world.seed).permutation(len(targets))
@@ -146,7 +151,7 @@ def measure(
     scores = {}
     for split in TEST_SPLITS:
         part = planted_pairs(world, split, concepts)
-        activations, scores[split], right = _ask(head, part)
+        activations, scores[split], right = _ask(head, part, combine)
         found[f"{split} accuracy"] = 100.0 * float(right.mean())
         points = pointing(activations, part.objects, part.contexts)
         found |= {f"{split} {name}": value for name, value in points.items()}
@@ -164,20 +169,25 @@ def measure(
 
 @torch.no_grad()
 def _ask(
-    head: ActivationHead, part: PlantedPairs
+    head: ActivationHead, part: PlantedPairs, combine: bool
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Activation and score of each sentence in its video, and whether it beats the others."""
     pairs = part.pairs
     rivals, named = _single_objects(pairs)
     rows = []
-    for index in torch.arange(len(pairs.queries)).split(CHUNK):
+    for first in range(0, len(pairs.queries), CHUNK):
+        index = slice(first, first + CHUNK)
         place = pairs.video_index[index]
         video, mask = pairs.video[place], pairs.video_mask[place]
         own = head(video, mask, pairs.queries[index], pairs.concepts[index])
-        others = head(video[:, None], mask[:, None], rivals, named).scores
+        others = head(video[:, None], mask[:, None], rivals, named)
         mentioned = (pairs.concepts[index][:, None] & named).any(dim=2)
-        best = others.masked_fill(mentioned, -torch.inf).amax(dim=1)
-        rows.append((own.relevance, own.scores, own.scores > best))
+        best = others.scores.masked_fill(mentioned, -torch.inf).amax(dim=1)
+        relevance = own.relevance
+        if combine:
+            rivals_scores = others.scores.masked_fill(mentioned, torch.inf)
+            relevance = combinational(relevance, others.relevance, rivals_scores, NUM_LOWEST)
+        rows.append((relevance, own.scores, own.scores > best))
     relevance, scores, right = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
     return list(relevance), scores, right
 
