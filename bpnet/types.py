@@ -101,6 +101,25 @@ class Annotation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Query:
+    """One sentence about one video; where in it is not known.
+
+    Attributes:
+        qid: Id of the query, unique in its file.
+        video_id: Id of the video.
+        query: The sentence, not empty.
+        duration_seconds: Length of the video.
+        split: Name of the part that it belongs to.
+    """
+
+    qid: str
+    video_id: str
+    query: str
+    duration_seconds: float
+    split: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Moment:
     """An answer: a piece of a video, and how well it fits the query.
 
@@ -161,6 +180,7 @@ class Sample:
         target_cells: The nearest whole clips of every moment of the query (M, 2) int64, half-open,
             the target's first, or None.
         query_features: Precomputed token features (L, C') float32, or None: words are read.
+        weight: How much its moment counts in training, >= 0; 1 where a person has marked it.
     """
 
     video: npt.NDArray[np.float32]
@@ -171,6 +191,7 @@ class Sample:
     target_span: npt.NDArray[np.float32] | None = None
     target_cells: npt.NDArray[np.int64] | None = None
     query_features: npt.NDArray[np.float32] | None = None
+    weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,6 +211,7 @@ class Batch:
         target_spans: Moments in clip positions (B, 2), or None.
         target_cells: Nearest whole clips of every moment (B, M, 2) int64, half-open, the target's
             first, or None; queries with fewer moments repeat their first.
+        weights: How much each pair's moment counts in training (B,), or None: all count 1.
         samples: The samples, in order.
     """
 
@@ -203,6 +225,7 @@ class Batch:
     query_features: Tensor | None = None
     target_spans: Tensor | None = None
     target_cells: Tensor | None = None
+    weights: Tensor | None = None
     samples: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
@@ -218,6 +241,7 @@ class Batch:
             "query_features": (size, num_tokens, *getattr(self.query_features, "shape", ())[2:]),
             "target_spans": (size, 2),
             "target_cells": (size, *getattr(self.target_cells, "shape", (0, 0, 0))[1:2], 2),
+            "weights": (size,),
         }
         for name, shape in expected.items():
             value = getattr(self, name)

@@ -32,6 +32,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     spans = [sample.target_span for sample in samples if sample.target_span is not None]
     cells = [sample.target_cells for sample in samples if sample.target_cells is not None]
     has_targets = len(spans) == len(samples)
+    weights = [sample.weight for sample in samples]
     return Batch(
         video=video,
         clip_seconds=seconds,
@@ -43,6 +44,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         query_features=_pad(features)[0] if features else None,
         target_spans=torch.from_numpy(np.stack(spans)) if has_targets else None,
         target_cells=torch.from_numpy(_repeat_first(cells)) if has_targets else None,
+        weights=torch.tensor(weights) if any(weight != 1 for weight in weights) else None,
         samples=tuple(samples),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,7 @@ class MomentDataset(Dataset[Sample]):
         missing: ``"error"``, or ``"drop"``: queries about videos without features, or without
             token features of their own, are left out, counted and logged.
         query_features: Token features of the queries, for a model that reads them; None: words.
+        weights: How much the moments of some queries count in training, by qid; others count 1.
 
     Attributes:
         num_dropped: Queries that were left out for their videos.
@@ -126,11 +127,13 @@ class MomentDataset(Dataset[Sample]):
         max_clips: int,
         missing: str = "error",
         query_features: QueryFeatureStore | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.store = store
         self.vocabulary = vocabulary
         self.max_clips = max_clips
         self.query_features = query_features
+        self.weights = weights or {}
         self._last: tuple[str, npt.NDArray[np.float32], ClipGrid] | None = None
         videos = {a.video_id for a in annotations}
         absent = {video_id for video_id in videos if video_id not in store}
@@ -188,7 +191,9 @@ class MomentDataset(Dataset[Sample]):
         query: str | npt.NDArray[np.float32] = annotation.query
         if self.query_features is not None:
             query = self.query_features.read(annotation.qid)
-        return make_sample(clips, grid, query, self.vocabulary, annotation)
+        sample = make_sample(clips, grid, query, self.vocabulary, annotation)
+        weight = self.weights.get(annotation.qid, 1.0)
+        return sample if weight == 1 else dataclasses.replace(sample, weight=weight)
 
     def grid(self, annotation: Annotation) -> ClipGrid:
         """Where the positions of a query's video lie in time; features are not read."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bpnet.errors import ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.cells import nearest_cells
@@ -33,6 +34,9 @@ def bpnet_losses(
 ) -> dict[str, Tensor]:
     """Every loss of BPNet, by name.
 
+    Where pairs have weights, these multiply what each adds to the losses that are about its moment;
+    ``mismatch`` and ``consistency`` are about none. Of mean 1, they leave the losses their size.
+
     Args:
         output: What the model gave.
         batch: The pairs, with targets.
@@ -46,11 +50,11 @@ def bpnet_losses(
         ``mismatch``; and the weighted sum ``total``.
     """
     assert batch.target_cells is not None and batch.target_spans is not None
-    stage_one, cells = output.stage_one, batch.target_cells[:, 0]
+    stage_one, cells, weights = output.stage_one, batch.target_cells[:, 0], batch.weights
     losses = {
         "boundary": stage_one_loss(stage_one.evidence, batch, config),
         "highlight": highlight_loss(
-            stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend
+            stage_one.highlight_logits, cells, batch.video_mask, config.highlight_extend, weights
         ),
     }
     if output.score_logits is not None:
@@ -60,19 +64,24 @@ def bpnet_losses(
             batch.target_cells,
             config.matching_loss,
             config.scaled_iou,
+            weights,
         )
         if config.refinement_weight:
             losses["refinement"] = refinement_loss(
-                output.spans, stage_one.proposals, batch.target_spans
+                output.spans, stage_one.proposals, batch.target_spans, weights=weights
             )
     evidence = stage_one.evidence
     if isinstance(evidence, BoundaryLogits) and evidence.overlaps is not None:
         targets = batch.target_spans / evidence.widths[:, None]
-        losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, targets)
+        losses["overlap"] = overlap_loss(evidence.overlaps, evidence.pairs, targets, weights)
     if config.contrast_weight and stage_one.clip_keys is not None:
         assert stage_one.query_keys is not None
         losses["contrast"] = contrast_loss(
-            stage_one.clip_keys, stage_one.query_keys, batch.target_spans, batch.video_index
+            stage_one.clip_keys,
+            stage_one.query_keys,
+            batch.target_spans,
+            batch.video_index,
+            weights,
         )
     if copies is not None:
         other = copies.stage_one.evidence
@@ -81,6 +90,13 @@ def bpnet_losses(
     if strangers is not None and strangers.score_logits is not None:
         losses["mismatch"] = mismatch_loss(strangers.score_logits, strangers.stage_one.proposals)
     return {**losses, "total": weighted_sum(losses, config)}
+
+
+def _counted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Values (B, ...) times the weights (B,) of their pairs, where there are any."""
+    if weights is None:
+        return values
+    return values * weights.view(-1, *[1] * (values.ndim - 1))
 
 
 def weighted_sum(losses: dict[str, Tensor], config: ModelConfig) -> Tensor:
@@ -141,15 +157,25 @@ def stage_one_loss(evidence: Evidence, batch: Batch, config: ModelConfig) -> Ten
         Scalar.
     """
     assert batch.target_cells is not None and batch.target_spans is not None
+    if batch.weights is not None and not isinstance(evidence, BoundaryLogits):
+        raise ConfigError(
+            "model.proposer: expected span where moments have weights (supervision=weak, mixed): "
+            "the losses of the other proposers count every moment alike"
+        )
     match evidence:
         case BoundaryLogits():
             cells = batch.target_cells[:, 0]
             if evidence.start.shape != batch.video_mask.shape:  # of cells, not of clips
                 cells = nearest_cells(batch.target_spans / evidence.widths[:, None])
             if config.pair_dim:
-                return pair_loss(evidence.pairs, cells)
+                return pair_loss(evidence.pairs, cells, batch.weights)
             return boundary_loss(
-                evidence.start, evidence.end, cells, evidence.mask, config.boundary_targets
+                evidence.start,
+                evidence.end,
+                cells,
+                evidence.mask,
+                config.boundary_targets,
+                batch.weights,
             )
         case PointPredictions():
             return dense_loss(evidence, batch.target_spans)
@@ -165,22 +191,28 @@ def _targets(spans: Tensor, cells: Tensor) -> Tensor:
     return torch.where(repeated, spans[:, None], cells.to(spans.dtype))
 
 
-def pair_loss(pairs: Tensor, cells: Tensor) -> Tensor:
+def pair_loss(pairs: Tensor, cells: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy of the target among all spans, mean over the batch.
 
     Args:
         pairs: Log-probability of each first and last clip (B, T, T).
         cells: Target clips, half-open (B, 2) int64.
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar.
     """
     rows = torch.arange(len(pairs), device=pairs.device)
-    return -pairs[rows, cells[:, 0], cells[:, 1] - 1].mean()
+    return -_counted(pairs[rows, cells[:, 0], cells[:, 1] - 1], weights).mean()
 
 
 def boundary_loss(
-    start_logits: Tensor, end_logits: Tensor, cells: Tensor, video_mask: Tensor, targets: str
+    start_logits: Tensor,
+    end_logits: Tensor,
+    cells: Tensor,
+    video_mask: Tensor,
+    targets: str,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the first and of the last clip of the target, mean over the batch.
 
@@ -190,13 +222,16 @@ def boundary_loss(
         cells: Target clips, half-open (B, 2) int64.
         video_mask: (B, T).
         targets: ``"hard"``; or ``"soft"``: half on the clip, a quarter on each neighbour (LPNet).
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar.
     """
     start, end = cells[:, 0], cells[:, 1] - 1
     if targets == "hard":
-        return F.cross_entropy(start_logits, start) + F.cross_entropy(end_logits, end)
+        return _cross_entropy(start_logits, start, weights) + _cross_entropy(
+            end_logits, end, weights
+        )
     lengths = video_mask.sum(dim=1)
     places = torch.arange(start_logits.shape[1], device=cells.device)
     total = start_logits.new_zeros(())
@@ -206,8 +241,15 @@ def boundary_loss(
             # At the edge of the video the neighbour's share falls to the edge itself.
             neighbour = torch.minimum((cell + shift).clamp(min=0), lengths - 1)
             soft = soft + weight * (places == neighbour[:, None])
-        total = total + F.cross_entropy(logits, soft)
+        total = total + _cross_entropy(logits, soft, weights)
     return total
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the batch."""
+    if weights is None:
+        return F.cross_entropy(logits, targets)
+    return (weights * F.cross_entropy(logits, targets, reduction="none")).mean()
 
 
 def highlight_targets(cells: Tensor, num_clips: int, extend: float) -> Tensor:
@@ -230,7 +272,13 @@ def highlight_targets(cells: Tensor, num_clips: int, extend: float) -> Tensor:
     return ((places >= start) & (places < end)).float()
 
 
-def highlight_loss(logits: Tensor, cells: Tensor, video_mask: Tensor, extend: float) -> Tensor:
+def highlight_loss(
+    logits: Tensor,
+    cells: Tensor,
+    video_mask: Tensor,
+    extend: float,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Binary cross-entropy, weight 2 inside the target, mean over all real clips of the batch.
 
     Args:
@@ -238,13 +286,14 @@ def highlight_loss(logits: Tensor, cells: Tensor, video_mask: Tensor, extend: fl
         cells: Target clips, half-open (B, 2) int64.
         video_mask: (B, T).
         extend: See `highlight_targets`.
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar.
     """
     targets = highlight_targets(cells, logits.shape[1], extend)
     per_clip = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-    weighted = per_clip * (1 + targets)
+    weighted = _counted(per_clip * (1 + targets), weights)
     return weighted.masked_fill(~video_mask, 0).sum() / video_mask.sum()
 
 
@@ -254,6 +303,7 @@ def matching_loss(
     cells: Tensor,
     kind: str,
     scaled_iou: tuple[float, float],
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Distance between each proposal's score and its temporal IoU with the nearest target.
 
@@ -263,6 +313,7 @@ def matching_loss(
         cells: Clips of each moment of the query, half-open (B, M, 2) int64.
         kind: ``"mse"`` (author's code), ``"bce"``, or ``"scaled_iou_bce"`` (2D-TAN).
         scaled_iou: IoU that counts as 0 and as 1 with ``"scaled_iou_bce"``.
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar, mean over the real proposals of the batch.
@@ -276,6 +327,7 @@ def matching_loss(
             low, high = scaled_iou
             targets = ((targets - low) / (high - low)).clamp(0, 1)
         per_span = F.binary_cross_entropy_with_logits(score_logits, targets, reduction="none")
+    per_span = _counted(per_span, weights)
     return per_span.masked_fill(~proposals.mask, 0).sum() / proposals.mask.sum()
 
 
@@ -294,7 +346,11 @@ def mismatch_loss(score_logits: Tensor, proposals: Proposals) -> Tensor:
 
 
 def refinement_loss(
-    spans: Tensor, proposals: Proposals, target_spans: Tensor, least_iou: float = LEAST_IOU
+    spans: Tensor,
+    proposals: Proposals,
+    target_spans: Tensor,
+    least_iou: float = LEAST_IOU,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """1 - IoU with the target of the refined proposals that are near it to begin with.
 
@@ -303,12 +359,13 @@ def refinement_loss(
         proposals: What they were.
         target_spans: (B, 2) in clip positions.
         least_iou: IoU above which a proposal is near.
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar, mean over the near proposals of the batch; 0 without any.
     """
     near = _near(proposals, target_spans, least_iou)
-    missed = 1 - paired_tiou(spans, target_spans[:, None].to(spans.dtype))
+    missed = _counted(1 - paired_tiou(spans, target_spans[:, None].to(spans.dtype)), weights)
     return missed.masked_fill(~near, 0).sum() / near.sum().clamp(min=1)
 
 
@@ -319,7 +376,11 @@ def _near(proposals: Proposals, target_spans: Tensor, least_iou: float = LEAST_I
 
 
 def contrast_loss(
-    clip_keys: Tensor, query_keys: Tensor, target_spans: Tensor, video_index: Tensor
+    clip_keys: Tensor,
+    query_keys: Tensor,
+    target_spans: Tensor,
+    video_index: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Which query belongs to which moment of the batch: cross-entropy both ways (MMN, CLIP).
 
@@ -331,12 +392,13 @@ def contrast_loss(
         query_keys: (B, heads, M), of length 1.
         target_spans: (B, 2) in clip positions.
         video_index: The video of each pair (B,).
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar.
     """
     moments, queries = contrast_keys(clip_keys, query_keys, target_spans)
-    return contrast(moments, queries, target_spans, video_index)
+    return contrast(moments, queries, target_spans, video_index, weights)
 
 
 def contrast_keys(
@@ -357,7 +419,13 @@ def contrast_keys(
     return moments, F.normalize(query_keys.float().mean(dim=1), dim=-1)
 
 
-def contrast(moments: Tensor, queries: Tensor, target_spans: Tensor, videos: Tensor) -> Tensor:
+def contrast(
+    moments: Tensor,
+    queries: Tensor,
+    target_spans: Tensor,
+    videos: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """`contrast_loss` of keys.
 
     Args:
@@ -365,6 +433,7 @@ def contrast(moments: Tensor, queries: Tensor, target_spans: Tensor, videos: Ten
         queries: (B, M), of length 1.
         target_spans: (B, 2) in clip positions.
         videos: The video of each pair (B,).
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar.
@@ -375,16 +444,20 @@ def contrast(moments: Tensor, queries: Tensor, target_spans: Tensor, videos: Ten
     own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(same & ~own, -torch.inf)
     labels = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    both = [_cross_entropy(one, labels, weights) for one in (logits, logits.T)]
+    return (both[0] + both[1]) / 2
 
 
-def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
+def overlap_loss(
+    logits: Tensor, pairs: Tensor, target_spans: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy on the temporal IoU of every span with the target (2D-TAN's, unscaled).
 
     Args:
         logits: Of each first and last clip (B, T, T).
         pairs: Of the same shape; -inf where there is no span.
         target_spans: (B, 2) in clips, or cells, as the logits are.
+        weights: Of the pairs (B,), or None.
 
     Returns:
         Scalar, mean over all spans of the batch.
@@ -394,6 +467,7 @@ def overlap_loss(logits: Tensor, pairs: Tensor, target_spans: Tensor) -> Tensor:
     spans = torch.stack([start, end], dim=-1)
     targets = paired_tiou(spans, target_spans[:, None, None].to(logits.dtype))
     per_span = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    per_span = _counted(per_span, weights)
     real = pairs > -torch.inf
     return per_span.masked_fill(~real, 0).sum() / real.sum()
 

@@ -35,5 +35,6 @@ def with_copies(batch: Batch, count: int) -> Batch:
         video_index=torch.cat([batch.video_index, again]),
         target_spans=None,
         target_cells=None,
+        weights=None,
         samples=(),
     )

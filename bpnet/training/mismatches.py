@@ -51,6 +51,7 @@ def with_strangers(batch: Batch, lender: Batch | None = None, first_is_asked: bo
         query_features=None if batch.query_features is None else asked("query_features"),
         target_spans=None,
         target_cells=None,
+        weights=None,
         samples=(),
     )
 

@@ -83,9 +83,17 @@ def _contrast(output: BPNetOutput, batch: Batch, shard: Shard, ranks: Ranks) -> 
     size, width = len(shard.samples), moments.shape[1]
     runs = torch.tensor(shard.runs, device=spans.device).to(spans.dtype)  # exact below 2^24
     rows = torch.cat([part[:size] for part in (moments, queries, spans)], dim=1)
-    rows = torch.cat([rows, runs[:, None]], dim=1)
+    weights = torch.ones_like(runs) if batch.weights is None else batch.weights[:size]
+    rows = torch.cat([rows, runs[:, None], weights[:, None].to(rows.dtype)], dim=1)
     rows = rows_of_all(rows, shard.sizes, ranks)
-    loss = contrast(rows[:, :width], rows[:, width : 2 * width], rows[:, -3:-1], rows[:, -1])
+    weights = rows[:, -1]
+    loss = contrast(
+        rows[:, :width],
+        rows[:, width : 2 * width],
+        rows[:, -4:-2],
+        rows[:, -2],
+        None if bool((weights == 1).all()) else weights,
+    )
     # Every process gives the same value, but the gradients of its own pairs only: their sum over
     # the processes is the gradient, and their mean is what will be taken.
     return loss.detach() + ranks.size * (loss - loss.detach())

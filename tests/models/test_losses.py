@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from bpnet.errors import ConfigError
 from bpnet.models.losses import (
     boundary_loss,
+    bpnet_losses,
     consistency_loss,
     highlight_loss,
     highlight_targets,
@@ -208,3 +212,47 @@ def test_consistency() -> None:
     assert consistency_loss(one, one).item() == 0
     loss.backward()
     assert one.grad is not None and one.grad.isfinite().all()
+
+
+ABOUT_THE_MOMENT = ("boundary", "highlight", "overlap", "contrast", "matching", "refinement")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"pair_dim": 4, "overlap_weight": 1.0, "num_similarities": 2, "contrast_weight": 1.0},
+        {"boundary_targets": "soft"},
+        {"refinement_weight": 1.0},
+    ],
+)
+def test_weights_multiply_what_pairs_add(make_model, make_batch, values: dict[str, Any]) -> None:
+    """The losses are linear in the weights, and those of ones are the plain losses."""
+    model, config = make_model(dropout=0.0, **values)
+    batch = make_batch()
+    output = model.train()(batch)
+
+    def losses(weights: list[float] | None) -> dict[str, float]:
+        given = None if weights is None else torch.tensor(weights)
+        weighted = dataclasses.replace(batch, weights=given)
+        found = bpnet_losses(output, weighted, config, strangers=output, copies=None)
+        return {name: loss.item() for name, loss in found.items()}
+
+    plain, ones, zeros = losses(None), losses([1.0] * 3), losses([0.0] * 3)
+    parts = [losses(row) for row in ([2.0, 0, 0], [0.0, 0.5, 0], [0, 0, 3.0])]
+    together = losses([2.0, 0.5, 3.0])
+    assert plain == pytest.approx(ones, rel=1e-5)
+    for name in set(plain) - {"total"}:
+        if name in ABOUT_THE_MOMENT:
+            assert zeros[name] == 0
+            assert together[name] == pytest.approx(sum(p[name] for p in parts), rel=1e-4, abs=1e-6)
+        else:
+            assert together[name] == plain[name]
+
+
+@pytest.mark.parametrize("proposer", ["dense", "set", "windows"])
+def test_other_proposers_count_every_moment_alike(make_model, make_batch, proposer: str) -> None:
+    model, config = make_model(proposer=proposer)
+    batch = dataclasses.replace(make_batch(), weights=torch.tensor([1.0, 0.5, 1.0]))
+    with pytest.raises(ConfigError, match=r"model.proposer: expected span where moments have"):
+        bpnet_losses(model.train()(batch), batch, config)
