@@ -19,7 +19,7 @@ from bpnet.data.rows import Rows, read_rows
 from bpnet.data.tacos_samples import read_tacos_samples
 from bpnet.data.video_json import read_video_json
 from bpnet.errors import AnnotationError, ConfigError
-from bpnet.types import Annotation
+from bpnet.types import Annotation, Query
 
 
 def read_annotations(
@@ -80,6 +80,59 @@ def read_annotations(
     return annotations, report
 
 
+def read_queries(dataset: str, path: str | Path, split: str) -> list[Query]:
+    """Read the sentences of one part, and not the moments: the file need not have any.
+
+    Args:
+        dataset: As in `read_annotations`.
+        path: As there.
+        split: As there.
+
+    Returns:
+        The queries with a word in them, in file order.
+
+    Raises:
+        AnnotationError: A file is missing or damaged, or has no such query.
+        ConfigError: There is no such dataset.
+    """
+    found = find_part(dataset, Path(path), split)
+    queries = _read(dataset, found, split, moments_needed=False)[0]
+    check_queries(found.annotations[0], found.durations or found.annotations[0], queries)
+    sentences = [(query, " ".join(query.query.split())) for query in queries]
+    kept = [
+        Query(query.qid, query.video_id, sentence, query.duration, split)
+        for query, sentence in sentences
+        if any(character.isalnum() for character in sentence)
+    ]
+    if not kept:
+        raise AnnotationError(
+            f"annotation file {str(found.annotations[0])!r}: none of its {len(queries)} queries of "
+            f"split {split!r} has a word: expected at least one"
+        )
+    return kept
+
+
+def read_labelled(dataset: str, path: str | Path, split: str) -> list[Annotation]:
+    """Read the queries of one part that have a moment; others may have none.
+
+    Args:
+        dataset: As in `read_annotations`.
+        path: As there.
+        split: As there.
+
+    Returns:
+        Those queries, repaired as there; there may be none.
+
+    Raises:
+        AnnotationError: A file is missing or damaged.
+        ConfigError: There is no such dataset.
+    """
+    found = find_part(dataset, Path(path), split)
+    queries = _read(dataset, found, split, moments_needed=False)[0]
+    check_queries(found.annotations[0], found.durations or found.annotations[0], queries)
+    return repair(queries, split)[0]
+
+
 def check_files(dataset: str, path: str | Path, split: str) -> None:
     """Make sure that the files of a part are there, without reading them.
 
@@ -134,7 +187,9 @@ def carve_validation(
     )
 
 
-def _read(dataset: str, found: PartFiles, split: str) -> tuple[list[RawQuery], tuple[str, ...]]:
+def _read(
+    dataset: str, found: PartFiles, split: str, moments_needed: bool = True
+) -> tuple[list[RawQuery], tuple[str, ...]]:
     """The queries of a part, and notes for the log."""
     file = found.annotations[0]
     match dataset:
@@ -157,12 +212,17 @@ def _read(dataset: str, found: PartFiles, split: str) -> tuple[list[RawQuery], t
         case "didemo":
             return read_didemo(file), ()
         case "qvhighlights":
-            rows = _with_moments(read_rows(file, split, moments_needed=False), file)
+            rows = read_rows(file, split, moments_needed=False)
+            if moments_needed:
+                _check_moments(rows, file)
             return rows.queries, (*rows.notes, *_shorter_than_named(rows.queries))
         case "lighthouse":
-            return _with_moments(read_rows(file, split, moments_needed=False), file)
+            rows = read_rows(file, split, moments_needed=False)
+            if moments_needed:
+                _check_moments(rows, file)
+            return rows
         case _:
-            return read_rows(file, split)
+            return read_rows(file, split, moments_needed)
 
 
 def _merged(files: tuple[Path, ...]) -> list[RawQuery]:
@@ -175,10 +235,10 @@ def _merged(files: tuple[Path, ...]) -> list[RawQuery]:
     return queries
 
 
-def _with_moments(rows: Rows, file: Path) -> Rows:
+def _check_moments(rows: Rows, file: Path) -> None:
     """Refuse files of which no query has a moment, and say what they are."""
     if any(query.moments for query in rows.queries):
-        return rows
+        return
     message = (
         f"annotation file {str(file)!r}: none of its {len(rows.queries)} queries has a moment "
         "(relevant_windows): "

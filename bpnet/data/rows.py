@@ -75,8 +75,8 @@ def read_rows(file: Path, split: str, moments_needed: bool = True) -> Rows:
     Args:
         file: ``.csv`` with a header, ``.json`` with one list, or one JSON object a line.
         split: Name of the part.
-        moments_needed: Whether a row without any field for its moments is a fault; otherwise it is
-            a query without a moment, as are rows that say null or an empty list.
+        moments_needed: Whether a row of that part without any field for its moments is a fault;
+            otherwise it is a query without a moment, as are rows that say null or an empty list.
 
     Returns:
         The rows of that part.
@@ -88,9 +88,10 @@ def read_rows(file: Path, split: str, moments_needed: bool = True) -> Rows:
     splits: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
     num_unnamed = 0
-    for where, row in _rows(file):
+    for where, row in _rows(file, moments_needed):
         try:
-            query = _query(row, moments_needed)
+            other = isinstance(row, dict) and row.get("split", split) != split
+            query = _query(row, moments_needed and not other)
             if "qid" not in row:
                 qid = f"{query.video_id}_{numbers[query.video_id]}"
                 numbers[query.video_id] += 1
@@ -150,11 +151,11 @@ def _check_unnamed(file: Path, split: str, number_of_rows: int) -> tuple[str, ..
     return ()
 
 
-def _rows(file: Path) -> Iterator[tuple[str, Any]]:
+def _rows(file: Path, moments_needed: bool = True) -> Iterator[tuple[str, Any]]:
     """Rows with their places; a `ValueError` in place of one that is no JSON."""
     match file.suffix.lower():
         case ".csv":
-            yield from _csv_rows(file)
+            yield from _csv_rows(file, moments_needed)
         case ".json":
             value = load_json(file)
             if not isinstance(value, list):
@@ -174,12 +175,13 @@ def _parsed(line: str) -> Any:
         return err
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[str, Any]]:
+def _csv_rows(file: Path, moments_needed: bool) -> Iterator[tuple[str, Any]]:
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         header = reader.fieldnames or ()
         twice = [name for name, count in Counter(header).items() if count > 1]
-        if twice or not any(start in header and end in header for start, end in _ENDS):
+        timed = any(start in header and end in header for start, end in _ENDS)
+        if twice or (moments_needed and not timed):
             raise AnnotationError(
                 f"annotation file {str(file)!r}: columns {shown(list(header))}: expected a header "
                 "with video_id, query, start, end, duration, each once, and perhaps qid and split"
