@@ -49,7 +49,23 @@ def build_for_training(
         The model with weights drawn from ``config.seed``, and its sizes.
     """
     torch.manual_seed(config.seed)
-    sizes = Sizes(
+    sizes = sizes_for_training(config, vocabulary, vectors, spec, query_spec)
+    model = build_model(config.model, sizes)
+    if vectors is not None:
+        assert model.encoder.words is not None
+        model.encoder.words.words.copy_(vectors[2:])
+    return model, sizes
+
+
+def sizes_for_training(
+    config: TrainConfig,
+    vocabulary: Vocabulary,
+    vectors: Tensor | None,
+    spec: FeatureSpec,
+    query_spec: FeatureSpec | None = None,
+) -> Sizes:
+    """The sizes of the networks of a run, of the same arguments as `build_for_training`."""
+    return Sizes(
         feature_dim=spec.feature_dim,
         num_words=len(vocabulary.words),
         num_characters=len(vocabulary.characters),
@@ -58,11 +74,6 @@ def build_for_training(
         max_positions=config.max_positions,
         query_dim=0 if query_spec is None else query_spec.feature_dim,
     )
-    model = build_model(config.model, sizes)
-    if vectors is not None:
-        assert model.encoder.words is not None
-        model.encoder.words.words.copy_(vectors[2:])
-    return model, sizes
 
 
 def build_from_checkpoint(checkpoint: Checkpoint) -> tuple[Grounder, Vocabulary]:

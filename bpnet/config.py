@@ -1,6 +1,7 @@
 """Config dataclasses with units and ranges, and where the YAML files are. No Hydra here.
 
-The network has a file of its own, `bpnet.model_config`.
+The network has a file of its own, `bpnet.model_config`, and so has training without timestamps,
+`bpnet.supervision_config`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from bpnet.errors import ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.settings import in_range, one_of, raise_faults
+from bpnet.supervision_config import SupervisionConfig
 
 DATASETS = (
     "charades_sta",
@@ -254,6 +256,7 @@ class TrainConfig:
         model: The network.
         optim: Optimiser and schedule.
         trainer: How long and where.
+        supervision: Whether the moments of the training part are known.
         seed: Seed of the weights, of dropout and of the order of the data.
         run_dir: Folder of the run.
         resume: null: a new run; ``auto``: go on where the folder holds a run, otherwise begin;
@@ -264,6 +267,7 @@ class TrainConfig:
     model: ModelConfig
     optim: OptimConfig
     trainer: TrainerConfig
+    supervision: SupervisionConfig = dataclasses.field(default_factory=SupervisionConfig)
     seed: int = 0
     run_dir: str = "outputs"
     resume: str | None = None

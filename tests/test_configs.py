@@ -23,10 +23,13 @@ from bpnet.config import (
 from bpnet.errors import ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.settings import from_dict
+from bpnet.supervision_config import EvidenceConfig, GaussianConfig, SupervisionConfig
+from bpnet.weak.mil import MilConfig
+from bpnet.weak.pool_config import PoolConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
-GROUPS = {"data", "model", "optim", "trainer", "experiment"}
+GROUPS = {"data", "model", "optim", "trainer", "supervision", "experiment"}
 # What every dataset needs or ignores, so that each file can be composed.
 PLACES = ["++data.root=root", "data.features.path=f.h5", "data.annotations=a"]
 
@@ -101,6 +104,25 @@ def test_files_hold_the_defaults(group: str, name: str, kind: type) -> None:
     values = compose("train", f"{group}={name}", *PLACES)[group]
     assert from_dict(kind, values, group) == kind()
     assert list(values) == [field.name for field in dataclasses.fields(kind)]
+
+
+def test_supervision_defaults() -> None:
+    values = compose("train", *PLACES)["supervision"]
+    assert from_dict(SupervisionConfig, values, "supervision") == SupervisionConfig()
+    for kind in ("weak", "mixed"):
+        values = compose("train", f"supervision={kind}", *PLACES)["supervision"]
+        found = from_dict(SupervisionConfig, values, "supervision")
+        pools = {"mil": dataclasses.asdict(MilConfig()), "pool": dataclasses.asdict(PoolConfig())}
+        assert found == SupervisionConfig(kind, **pools)
+        assert set(values) == {field.name for field in dataclasses.fields(SupervisionConfig)}
+    with pytest.raises(
+        ConfigError, match=r"supervision.teachers='cam': .*supervision.left_out=1: "
+    ):
+        SupervisionConfig(left_out=1, teachers=("cam",))
+    with pytest.raises(ConfigError, match=r"supervision.teachers=\['mil', 'mil'\]: .* each once"):
+        SupervisionConfig(teachers=("mil", "mil"))
+    with pytest.raises(ConfigError, match=r"supervision.gaussian.dim=10: .*num_heads=4"):
+        GaussianConfig(dim=10)
 
 
 # Where a dataset differs from the defaults.
@@ -182,6 +204,7 @@ def test_only_probabilities_of_all_spans_can_agree() -> None:
 def test_every_attribute_is_described() -> None:
     """``--help`` names no meanings: the docstrings do, and each field has its line."""
     kinds = (DataConfig, FeaturesConfig, QueryFeaturesConfig, ModelConfig, OptimConfig)
-    for kind in (*kinds, TrainerConfig, TrainConfig, EvaluateConfig):
+    weak = (SupervisionConfig, EvidenceConfig, GaussianConfig, MilConfig, PoolConfig)
+    for kind in (*kinds, *weak, TrainerConfig, TrainConfig, EvaluateConfig):
         for field in dataclasses.fields(kind):
             assert f"        {field.name}: " in (kind.__doc__ or ""), (kind, field.name)

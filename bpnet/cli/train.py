@@ -28,9 +28,14 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
     if config.resume is not None or run_dir.exists():
         # Takes PyTorch, but comes before Hydra writes into the folder: a refused command must
         # leave the run that is there as it is.
-        from bpnet.training.state import find_state
+        if config.supervision.kind == "full":
+            from bpnet.training.state import find_state
 
-        find_state(config, run_dir)
+            find_state(config, run_dir)
+        else:
+            from bpnet.weak.rounds import check_rounds
+
+            check_rounds(config, run_dir)
 
 
 def _check_data_files(data: DataConfig) -> None:
@@ -52,14 +57,19 @@ def _train(values: dict[str, Any], run_dir: Path, ranks: Ranks) -> None:
 
     from omegaconf import OmegaConf
 
-    from bpnet.training.run import train
-
     config = from_dict(TrainConfig, values)
     if ranks.first:
         OmegaConf.save(OmegaConf.create(values), run_dir / RESOLVED)
-    metrics = train(config, run_dir, ranks)
+    if config.supervision.kind == "full":
+        from bpnet.training.run import train
+
+        found: dict[str, Any] = {"validation": train(config, run_dir, ranks)}
+    else:
+        from bpnet.weak.rounds import train_weakly
+
+        found = train_weakly(config, run_dir, ranks)
     if ranks.first:
-        print(json.dumps({"run_dir": str(run_dir), "validation": metrics}))
+        print(json.dumps({"run_dir": str(run_dir), **found}))
 
 
 if __name__ == "__main__":

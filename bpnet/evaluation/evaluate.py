@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,25 @@ from bpnet.evaluation.score import metric_rows, score, table_notes
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.settings import from_dict, replaced
-from bpnet.types import Batch, Moment
+from bpnet.types import Batch, Moment, Sample
 from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)
 
 
+class Samples(typing.Protocol):
+    """Queries with their videos, in order: a `MomentDataset`, or its like without moments."""
+
+    def __len__(self) -> int:
+        """Number of queries."""
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """One of them."""
+
+
 def predict(
     model: Grounder,
-    dataset: MomentDataset,
+    dataset: Samples,
     *,
     batch_size: int,
     num_workers: int = 0,
@@ -99,7 +110,7 @@ def share(count: int, ranks: Ranks) -> range:
 
 def predict_all(
     model: Grounder,
-    dataset: MomentDataset,
+    dataset: Samples,
     *,
     batch_size: int,
     num_workers: int = 0,

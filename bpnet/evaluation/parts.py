@@ -61,17 +61,26 @@ def read_parts(data: DataConfig) -> tuple[list[Annotation], list[Annotation]]:
     return carve_validation(train_part, data.validation_fraction, data.validation_seed)
 
 
-def parts_digest(train: Sequence[Annotation], validation: Sequence[Annotation]) -> str:
+def parts_digest(
+    train: Sequence[Annotation],
+    validation: Sequence[Annotation],
+    weights: Mapping[str, float] | None = None,
+) -> str:
     """A SHA-256 of queries and moments, to know them again.
 
     Args:
         train: The training part.
         validation: The validation part.
+        weights: How much the moments of some queries count, by qid.
 
     Returns:
         Hexadecimal digits.
     """
-    rows = [dataclasses.astuple(annotation) for annotation in [*one_a_moment(train), *validation]]
+    rows: list[Any] = [
+        dataclasses.astuple(annotation) for annotation in [*one_a_moment(train), *validation]
+    ]
+    if weights:
+        rows.append(sorted(weights.items()))
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

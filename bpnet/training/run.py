@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bpnet.build import (
     build_for_training,
@@ -20,7 +22,7 @@ from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
-from bpnet.data.vocabulary import build_vocabulary, load_vectors
+from bpnet.data.vocabulary import Vocabulary, build_vocabulary, load_vectors
 from bpnet.distributed import (
     first_alone,
     from_first,
@@ -45,13 +47,34 @@ from bpnet.version import __version__
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str, float] | None:
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingParts:
+    """What a run learns from and is chosen on, where that is not what its files say.
+
+    Attributes:
+        train: The training part.
+        validation: The validation part; empty: there is none.
+        weights: How much the moments of some training queries count, by qid; others count 1.
+        files_digest: `parts_digest` of the parts as the files have them, by which an evaluation
+            finds a validation part again that was carved out of them.
+    """
+
+    train: list[Annotation]
+    validation: list[Annotation]
+    weights: Mapping[str, float]
+    files_digest: str
+
+
+def train(
+    config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE, parts: TrainingParts | None = None
+) -> dict[str, float] | None:
     """Train a model.
 
     Args:
         config: The run.
         run_dir: Its folder; it exists. Of several processes only the first reads or writes it.
         ranks: Who this process is; of several, within `bpnet.distributed.process_group`.
+        parts: What to learn from in place of what ``config.data`` names; None: that.
 
     Returns:
         Metrics of the last validation in percent, or None without a validation part.
@@ -68,8 +91,14 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
     device = pick_rank_device(config.trainer.device, ranks)
     autocast_dtype(config.trainer.precision, device)  # a wrong one is told before any work
     data = config.data
-    train_part, validation_part = read_parts(data)
-    digest = parts_digest(train_part, validation_part)
+    if parts is None:
+        train_part, validation_part = read_parts(data)
+        weights: Mapping[str, float] = {}
+        digest = files_digest = parts_digest(train_part, validation_part)
+    else:
+        train_part, validation_part, weights = parts.train, parts.validation, parts.weights
+        digest = parts_digest(train_part, validation_part, weights)
+        files_digest = parts.files_digest
     train_part = one_a_moment(train_part)
     if state is not None and state.annotations != digest:
         raise ConfigError(
@@ -77,28 +106,19 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
             "moments than the run began with; give the same, or begin a new run"
         )
     query_features = build_query_features(data)
-    reads_words = query_features is None
-    vectors = None
-    if data.vectors and reads_words:
-        with first_alone(ranks):
-            vectors = load_vectors(data.vectors, data.vectors_cache)
-    # With given vectors a word costs nothing to know, so words of other parts are known too; only
-    # their vectors are looked up. Learned embeddings exist for what was trained.
-    queries = [a.query for a in train_part] if reads_words else []
-    if vectors is not None:
-        queries += [a.query for a in validation_part] + _other_queries(data)
-    vocabulary, table = build_vocabulary(
-        queries,
-        tokenizer=data.tokenizer,
-        characters=config.model.characters and reads_words,
-        max_query_tokens=data.max_query_tokens,
-        vectors=vectors,
-        min_word_count=data.min_word_count,
+    vocabulary, table = known_words(
+        config,
+        [a.query for a in train_part],
+        [a.query for a in validation_part],
+        reads_words=query_features is None,
+        ranks=ranks,
     )
     store = build_store(data)
 
     def make_dataset(part: list[Annotation]) -> MomentDataset:
-        return MomentDataset(part, store, vocabulary, data.max_clips, data.missing, query_features)
+        return MomentDataset(
+            part, store, vocabulary, data.max_clips, data.missing, query_features, weights
+        )
 
     dataset = make_dataset(train_part)
     validation = make_dataset(validation_part) if validation_part else None
@@ -135,7 +155,7 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
             data=plain(data),
             training={
                 **note,
-                "annotations_sha256": digest,
+                "annotations_sha256": files_digest,
                 "bpnet": __version__,
                 "longest_seconds": max(one.duration_seconds for one in train_part),
             },
@@ -158,6 +178,45 @@ def train(config: TrainConfig, run_dir: Path, ranks: Ranks = ALONE) -> dict[str,
     if config.trainer.calibrate and validation is not None:
         calibrate_best(run_dir, validation, config.trainer, device, ranks)
     return metrics
+
+
+def known_words(
+    config: TrainConfig,
+    train_queries: list[str],
+    validation_queries: list[str],
+    *,
+    reads_words: bool = True,
+    ranks: Ranks = ALONE,
+) -> tuple[Vocabulary, Tensor | None]:
+    """What a run knows of words.
+
+    Args:
+        config: The run.
+        train_queries: Sentences of the training part.
+        validation_queries: Sentences of the validation part.
+        reads_words: False: the queries come as token features, and no word is known.
+        ranks: Who this process is.
+
+    Returns:
+        The vocabulary, and its vectors or None: they are learned.
+    """
+    data, vectors = config.data, None
+    if data.vectors and reads_words:
+        with first_alone(ranks):
+            vectors = load_vectors(data.vectors, data.vectors_cache)
+    # With given vectors a word costs nothing to know, so words of other parts are known too; only
+    # their vectors are looked up. Learned embeddings exist for what was trained.
+    queries = train_queries if reads_words else []
+    if vectors is not None:
+        queries = queries + validation_queries + _other_queries(data)
+    return build_vocabulary(
+        queries,
+        tokenizer=data.tokenizer,
+        characters=config.model.characters and reads_words,
+        max_query_tokens=data.max_query_tokens,
+        vectors=vectors,
+        min_word_count=data.min_word_count,
+    )
 
 
 def _begin(config: TrainConfig, run_dir: Path) -> TrainingState | None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from bpnet.config import TrainerConfig
-from bpnet.data.dataset import MomentDataset
-from bpnet.evaluation.evaluate import predict_all
+from bpnet.evaluation.evaluate import Samples, predict_all
 from bpnet.evaluation.predictions import Prediction
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
@@ -30,7 +29,7 @@ class Validation:
 
 def answer(
     model: Grounder,
-    queries: MomentDataset,
+    queries: Samples,
     config: TrainerConfig,
     device: torch.device,
     ranks: Ranks = ALONE,
