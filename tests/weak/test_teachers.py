@@ -22,6 +22,7 @@ from bpnet.weak.evidence import Evidence
 from bpnet.weak.gaussian import GaussianProposals, gaussian_masks
 from bpnet.weak.run import WeakRun, span_metrics
 from bpnet.weak.teach import AnyTeacher, build_teacher
+from bpnet_features import ClipGrid
 
 SMALL = {
     "supervision__gaussian": {"num_masks": 3, "dim": 16, "num_heads": 2, "num_layers": 1},
@@ -46,7 +47,9 @@ def fresh(run: WeakRun, name: str, settings: TrainConfig | None = None) -> AnyTe
 
 
 def shortened(sample: Sample, num_clips: int) -> Sample:
-    return dataclasses.replace(sample, video=sample.video[:num_clips])
+    edges = sample.grid.edges_seconds[: num_clips + 1]
+    grid = ClipGrid(edges, float(edges[-1]))
+    return dataclasses.replace(sample, video=sample.video[:num_clips], grid=grid)
 
 
 def samples(run: WeakRun) -> list[Sample]:
@@ -94,10 +97,12 @@ def test_every_parameter_gets_a_gradient(weak_run: WeakRun, name: str) -> None:
 
 def padded(batch: Batch, more: int) -> Batch:
     """The same with clips and tokens of nothing behind it."""
+    pad = torch.nn.functional.pad
     return dataclasses.replace(
         batch,
-        video=torch.nn.functional.pad(batch.video, (0, 0, 0, more)),
-        video_mask=torch.nn.functional.pad(batch.video_mask, (0, more)),
+        video=pad(batch.video, (0, 0, 0, more)),
+        clip_seconds=pad(batch.clip_seconds, (0, 0, 0, more)),
+        video_mask=pad(batch.video_mask, (0, more)),
     )
 
 
