@@ -306,6 +306,14 @@ class EvaluateConfig:
             wherever it is; otherwise it finds them by their path relative to it.
         calibration: Whether a second pass asks each sentence about another video, to say how well
             the scores are probabilities; only of a checkpoint.
+        bias: Whether more passes say how much of the answers is about the video, and how much about
+            where moments mostly lie (``bpnet.evaluation.bias``).
+        shift_seconds: How much ``bias`` puts before the videos, each > 0; empty: what the dataset
+            is tested with elsewhere, or else a quarter and a half of the median video.
+        other_splits: Parts that ``bias`` compares with ``split``; empty: of Charades-CD and
+            ActivityNet-CD the other one of test_iid and test_ood, else none.
+        confounders: Where confounders are known to be, a JSONL file for ``bias``
+            (``bpnet.evaluation.confounders``); null: they are not known.
     """
 
     checkpoint: str | None = None
@@ -321,10 +329,35 @@ class EvaluateConfig:
     videos: str | None = None
     embed: bool = False
     calibration: bool = False
+    bias: bool = False
+    shift_seconds: tuple[float, ...] = ()
+    other_splits: tuple[str, ...] = ()
+    confounders: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shift_seconds", tuple(self.shift_seconds))
+        object.__setattr__(self, "other_splits", tuple(self.other_splits))
+        asked = {
+            "shift_seconds": list(self.shift_seconds),
+            "other_splits": list(self.other_splits),
+            "confounders": self.confounders,
+        }
         raise_faults(
             [
+                *(
+                    f"{name}={value!r}: it is read with bias=true only; give that too"
+                    for name, value in asked.items()
+                    if value and not self.bias
+                ),
+                *(
+                    f"shift_seconds={list(self.shift_seconds)}: expected seconds > 0"
+                    for value in self.shift_seconds
+                    if not 0 < value < float("inf")
+                ),
+                f"other_splits={list(self.other_splits)}: a model is needed to ask about other "
+                "parts: give checkpoint=RUN"
+                if self.other_splits and self.predictions is not None
+                else None,
                 in_range("batch_size", self.batch_size, 1),
                 in_range("num_workers", self.num_workers, 0),
                 in_range("report", self.report, 0),

@@ -37,6 +37,8 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
         )
     if rows is not None and configs[0].calibration:
         raise ConfigError("calibration=true: it is told of one checkpoint, not of a comparison")
+    if rows is not None and configs[0].bias:
+        raise ConfigError("bias=true: it is told of one evaluation, not of a comparison")
     for config in configs:
         protocol(config.protocol)
         if config.checkpoint is not None and not Path(config.checkpoint).exists():
@@ -46,6 +48,7 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
             "predictions": config.predictions,
             "data.features": features.get("path"),
             "data.annotations": config.data.get("annotations"),
+            "confounders": config.confounders,
         }
         for name, path in paths.items():
             if path is not None and not Path(path).exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,18 @@ def one_a_moment(annotations: Sequence[Annotation]) -> list[Annotation]:
         for annotation in annotations
         for place, (start, end) in enumerate(annotation.moments)
     ]
+
+
+class Samples(Protocol):
+    """Samples by number, as a loader wants them."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """One of them."""
+        ...
 
 
 class MomentDataset(Dataset[Sample]):
@@ -188,12 +201,16 @@ class MomentDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         annotation = self.annotations[index]
         clips, grid = self._read(annotation)
-        query: str | npt.NDArray[np.float32] = annotation.query
-        if self.query_features is not None:
-            query = self.query_features.read(annotation.qid)
+        query = self.query(annotation)
         sample = make_sample(clips, grid, query, self.vocabulary, annotation)
         weight = self.weights.get(annotation.qid, 1.0)
         return sample if weight == 1 else dataclasses.replace(sample, weight=weight)
+
+    def query(self, annotation: Annotation) -> str | npt.NDArray[np.float32]:
+        """What the model reads of a query: its sentence, or its token features (L, C')."""
+        if self.query_features is None:
+            return annotation.query
+        return self.query_features.read(annotation.qid)
 
     def grid(self, annotation: Annotation) -> ClipGrid:
         """Where the positions of a query's video lie in time; features are not read."""

@@ -102,6 +102,23 @@ def parts_of(dataset: str) -> tuple[str, ...]:
     return tuple(n for n in names if dataset != "activitynet" or n not in ("val", "test"))
 
 
+def opposite_parts(dataset: str, split: str) -> tuple[str, ...]:
+    """The parts with which a test part is to be compared, where the dataset is made for that.
+
+    Args:
+        dataset: Name of the dataset.
+        split: Name of the part.
+
+    Returns:
+        Of Charades-CD and ActivityNet-CD the other one of test_iid and test_ood, whose moments lie
+        elsewhere; of all else none.
+    """
+    pair = ("test_iid", "test_ood")
+    if _NAMES.get(dataset, {}).keys() >= set(pair) and split in pair:
+        return tuple(name for name in pair if name != split)
+    return ()
+
+
 def find_part(dataset: str, path: Path, split: str) -> PartFiles:
     """Find the files of a part.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy.typing as npt
+
+from bpnet.types import Annotation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,3 +27,16 @@ class Answer:
     stage_one: npt.ArrayLike | None = None
     stage_one_scores: npt.ArrayLike | None = None
     saliency: npt.ArrayLike | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnsweredQueries:
+    """Queries, and how they were answered.
+
+    Attributes:
+        answers: One for each annotation.
+        annotations: What was asked.
+    """
+
+    answers: Sequence[Answer]
+    annotations: Sequence[Annotation]

@@ -72,6 +72,75 @@ def bootstrap(
     Returns:
         Means and intervals.
     """
+    means = _resampled_means(outcomes, videos, resample_runs, num_resamples, seed)
+    return _estimates(outcomes.mean(axis=(0, 1)), means, level)
+
+
+def bootstrap_difference(
+    first: Array,
+    first_videos: Sequence[Hashable],
+    second: Array,
+    second_videos: Sequence[Hashable],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Estimates:
+    """Second mean minus first, of queries about two sets of videos that have nothing in common.
+
+    The two are drawn independently of each other: there is nothing to pair.
+
+    Args:
+        first: Outcomes (Q, C).
+        first_videos: The video of each query, Q of them.
+        second: Outcomes (Q', C).
+        second_videos: The video of each, Q' of them.
+        num_resamples: Draws, >= 1.
+        seed: Of the draws.
+        level: Share of the draws inside the interval, in (0, 1).
+
+    Returns:
+        Differences and their intervals.
+    """
+    seeds = np.random.SeedSequence(seed).generate_state(2)
+    less = _resampled_means(first[None], first_videos, False, num_resamples, int(seeds[0]))
+    more = _resampled_means(second[None], second_videos, False, num_resamples, int(seeds[1]))
+    return _estimates(second.mean(axis=0) - first.mean(axis=0), more - less, level)
+
+
+def interval_notes(videos: Sequence[Hashable]) -> list[str]:
+    """What to say below a table of such intervals.
+
+    Args:
+        videos: The video of each query.
+
+    Returns:
+        Sentences.
+    """
+    notes = [
+        f"[low, high]: {100 * LEVEL:g} % percentile bootstrap, {NUM_RESAMPLES:,} resamples of "
+        "whole videos, paired by query: the queries of one video are not independent; it says "
+        "nothing of other seeds",
+    ]
+    if len(set(videos)) < FEW_VIDEOS:
+        notes.append(f"{len(set(videos))} videos are few: the intervals are too narrow")
+    return notes
+
+
+def _estimates(value: Array, means: Array, level: float) -> Estimates:
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return Estimates(value, low, high)
+
+
+def _resampled_means(
+    outcomes: Array,
+    videos: Sequence[Hashable],
+    resample_runs: bool,
+    num_resamples: int,
+    seed: int,
+) -> Array:
+    """The means of the draws (draws, C)."""
     num_runs, num_queries, num_columns = outcomes.shape
     assert num_runs and num_queries == len(videos) > 0, (outcomes.shape, len(videos))
     codes = _numbers(videos)
@@ -90,9 +159,7 @@ def bootstrap(
         share = _draws(for_runs, size, num_runs) if resample_runs else np.ones((size, num_runs))
         weighted = (share[:, :, None] * totals).sum(axis=1) / num_runs
         means[first : first + size] = weighted / (drawn @ counts)[:, None]
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return Estimates(outcomes.mean(axis=(0, 1)), low, high)
+    return means
 
 
 def _draws(generator: np.random.Generator, size: int, num: int) -> Array:

@@ -13,7 +13,13 @@ import numpy as np
 from bpnet.config import EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.errors import ConfigError
-from bpnet.evaluation.bootstrap import FEW_VIDEOS, LEVEL, NUM_RESAMPLES, Estimates, bootstrap
+from bpnet.evaluation.bootstrap import (
+    LEVEL,
+    NUM_RESAMPLES,
+    Estimates,
+    bootstrap,
+    interval_notes,
+)
 from bpnet.evaluation.evaluate import answer_part
 from bpnet.evaluation.intervals import Array
 from bpnet.evaluation.matching import match_predictions
@@ -93,7 +99,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) 
             {"name": name, "minus": names[0], "metrics": cells[len(names) + place]}
             for place, name in enumerate(names[1:])
         ],
-        "notes": [*said, *notes, *_notes(videos)],
+        "notes": [*said, *notes, *interval_notes(videos)],
     }
     if config.out is not None:
         folder = Path(config.out)
@@ -193,14 +199,3 @@ def _spread(runs: Sequence[Outcomes]) -> dict[str, float] | None:
         return None
     means: Array = np.stack([run.values.mean(axis=0) for run in runs])
     return dict(zip(COLUMNS, means.std(axis=0, ddof=1).tolist(), strict=True))
-
-
-def _notes(videos: Sequence[str]) -> list[str]:
-    notes = [
-        f"[low, high]: {100 * LEVEL:g} % percentile bootstrap, {NUM_RESAMPLES:,} resamples of "
-        "whole videos, paired by query: the queries of one video are not independent; it says "
-        "nothing of other seeds",
-    ]
-    if len(set(videos)) < FEW_VIDEOS:
-        notes.append(f"{len(set(videos))} videos are few: the intervals are too narrow")
-    return notes

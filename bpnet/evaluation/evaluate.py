@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,30 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
-from bpnet.data.dataset import MomentDataset
+from bpnet.data.dataset import MomentDataset, Samples
+from bpnet.data.parts import opposite_parts
 from bpnet.distributed import from_all, pick_rank_device
 from bpnet.errors import ConfigError
-from bpnet.evaluation.answers import Answer
+from bpnet.evaluation.answers import Answer, AnsweredQueries
+from bpnet.evaluation.bias import bias_results, part_rows
 from bpnet.evaluation.calibrate import calibration_row, score_pairs
 from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.ceiling import grid_ceiling
+from bpnet.evaluation.matching import match_predictions
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.parts import EvaluatedPart, read_evaluated_part, read_train_part
 from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.evaluation.protocols import Protocol, protocol
 from bpnet.evaluation.score import metric_rows, score, table_notes
+from bpnet.evaluation.shift import ask_changed, shift_seconds
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.settings import from_dict, replaced
-from bpnet.types import Batch, Moment, Sample
+from bpnet.types import Batch, Moment
 from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)
-
-
-class Samples(typing.Protocol):
-    """Queries with their videos, in order: a `MomentDataset`, or its like without moments."""
-
-    def __len__(self) -> int:
-        """Number of queries."""
-
-    def __getitem__(self, index: int, /) -> Sample:
-        """One of them."""
 
 
 def predict(
@@ -202,7 +195,7 @@ class AnsweredPart:
         part: What was asked.
         dataset: The queries that are left, with their features.
         predictions: One for each of them, in order.
-        ask: Gives the checkpoint's answers to other queries.
+        ask: Gives the checkpoint's answers to other queries, or about other videos.
     """
 
     checkpoint: Checkpoint
@@ -211,12 +204,12 @@ class AnsweredPart:
     part: EvaluatedPart
     dataset: MomentDataset
     predictions: list[Prediction]
-    ask: Callable[[MomentDataset], list[Prediction]]
+    ask: Callable[[Samples], list[Prediction]]
 
     @property
     def answers(self) -> list[Answer]:
         """What is scored."""
-        return [_answer(prediction) for prediction in self.predictions]
+        return [answer_of(prediction) for prediction in self.predictions]
 
 
 def answer_part(config: EvaluateConfig, ranks: Ranks = ALONE) -> AnsweredPart:
@@ -250,7 +243,7 @@ def answer_part(config: EvaluateConfig, ranks: Ranks = ALONE) -> AnsweredPart:
     calibration = Calibration.from_dict(checkpoint.calibration)
     model.to(device)
 
-    def ask(queries: MomentDataset) -> list[Prediction]:
+    def ask(queries: Samples) -> list[Prediction]:
         return predict_all(
             model,
             queries,
@@ -291,7 +284,30 @@ def _evaluate_checkpoint(
     }
     if config.calibration:
         results["calibration"] = _calibration(found)
+    if config.bias:
+        results["bias"] = _bias(config, found, ranks)
     return results, found.predictions
+
+
+def _bias(config: EvaluateConfig, found: AnsweredPart, ranks: Ranks) -> dict[str, Any]:
+    def ask(queries: Samples) -> AnsweredQueries:
+        predictions = found.ask(queries)
+        asked = [one.annotation for one in predictions if one.annotation is not None]
+        return AnsweredQueries([answer_of(one) for one in predictions], asked)
+
+    dataset = found.dataset
+    seconds = config.shift_seconds or shift_seconds(found.data.dataset, dataset.annotations)
+    as_it_is = AnsweredQueries(found.answers, dataset.annotations)
+    parts = {config.split: as_it_is}
+    for split in config.other_splits or opposite_parts(found.data.dataset, config.split):
+        other = answer_part(dataclasses.replace(config, split=split), ranks)
+        parts[split] = AnsweredQueries(other.answers, other.dataset.annotations)
+    changes, notes = ask_changed(dataset, seconds, ask)
+    results = bias_results(as_it_is, found.part.train, found.rules, config.confounders, changes)
+    if len(parts) > 1:
+        results["parts"] = part_rows(parts, found.part.train, found.rules)
+    results["notes"] += notes
+    return results
 
 
 def _calibration(found: AnsweredPart) -> dict[str, Any] | None:
@@ -312,17 +328,20 @@ def _evaluate_file(config: EvaluateConfig, path: str) -> dict[str, Any]:
     log.info("%s", report.summary())
     found = read_predictions(path)
     log.info("%s: form %s (%s)", path, found.form, found.reason)
-    results = score(
-        found,
-        annotations,
-        read_train_part(dataset, folder, "train"),
-        config.protocol,
-        dataset,
-        config.split,
-        config.data.get("missing") or "error",
-    )
+    train = read_train_part(dataset, folder, "train")
+    missing = config.data.get("missing") or "error"
+    results = score(found, annotations, train, config.protocol, dataset, config.split, missing)
     dropped = {"annotations": report.num_queries - report.num_kept_queries}
-    return {**results, "num_dropped": dropped | results["num_dropped"]}
+    results["num_dropped"] = dropped | results["num_dropped"]
+    if config.bias:
+        matched = match_predictions(found, annotations, missing)
+        results["bias"] = bias_results(
+            AnsweredQueries(matched.answers, matched.annotations),
+            train,
+            protocol(config.protocol, dataset),
+            config.confounders,
+        )
+    return results
 
 
 def output_folder(config: EvaluateConfig) -> Path:
@@ -334,7 +353,8 @@ def output_folder(config: EvaluateConfig) -> Path:
     return folder / f"eval_{config.split}"
 
 
-def _answer(prediction: Prediction) -> Answer:
+def answer_of(prediction: Prediction) -> Answer:
+    """What is scored of a prediction."""
     truth = prediction.annotation
     saliency = None
     if truth is not None and truth.saliency is not None:

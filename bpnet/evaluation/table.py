@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bpnet.evaluation.bias_table import bias_lines
 from bpnet.evaluation.metrics import best_of_all
 
 # What was left out of a result, and the words for it.
@@ -53,7 +54,8 @@ def format_table(results: Mapping[str, Any]) -> str:
         if row is not None:
             cells = (f"{row[column]:9.2f}" if column in row else f"{'':9}" for column in columns)
             lines.append(f"{name:<{width}}" + "".join(cells).rstrip())
-    return "\n".join([*lines, *lines_below(results)])
+    bias = bias_lines(results["bias"]) if results.get("bias") else []
+    return "\n".join([*lines, *lines_below(results), *bias])
 
 
 def lines_below(results: Mapping[str, Any]) -> list[str]:

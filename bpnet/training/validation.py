@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from bpnet.config import TrainerConfig
-from bpnet.evaluation.evaluate import Samples, predict_all
+from bpnet.data.dataset import Samples
+from bpnet.evaluation.evaluate import predict_all
 from bpnet.evaluation.predictions import Prediction
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks

@@ -1,0 +1,216 @@
+"""Is an answer about the video, or about where moments mostly lie? The rows of ``bias=true``.
+
+Differences are paired query by query, and every number has an interval from a bootstrap over
+videos, as in `bpnet.evaluation.compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bpnet.evaluation.answers import Answer, AnsweredQueries
+from bpnet.evaluation.blind import fit_constant_interval
+from bpnet.evaluation.bootstrap import (
+    LEVEL,
+    NUM_RESAMPLES,
+    Estimates,
+    bootstrap,
+    bootstrap_difference,
+    interval_notes,
+)
+from bpnet.evaluation.confounders import COLUMNS as POINTING
+from bpnet.evaluation.confounders import Pairs, pointing, read_confounders
+from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes
+from bpnet.evaluation.protocols import Protocol
+from bpnet.evaluation.shift import ChangedAnswers
+from bpnet.types import Annotation
+
+SEED = 0  # of the draws of videos
+INTERVAL = {
+    "level": LEVEL,
+    "method": "percentile bootstrap over videos",
+    "num_resamples": NUM_RESAMPLES,
+    "seed": SEED,
+}
+
+Cells = dict[str, dict[str, float]]
+
+
+def bias_results(
+    found: AnsweredQueries,
+    train: Sequence[Annotation] | None,
+    rules: Protocol,
+    confounders: str | None,
+    changes: Sequence[ChangedAnswers] = (),
+) -> dict[str, Any]:
+    """What ``metrics.json`` says of bias, without the parts, which need more answers.
+
+    Args:
+        found: The queries as they are.
+        train: As in `changed_rows`.
+        rules: The protocol.
+        confounders: File that says where confounders are, or None.
+        changes: As in `changed_rows`.
+
+    Returns:
+        ``interval`` (how the intervals were made), ``rows``, ``parts`` (None), ``confounder``
+        (None where none is known) and ``notes``.
+
+    Raises:
+        AnnotationError: The file of confounders is not what it must be.
+    """
+    known = None if confounders is None else read_confounders(confounders)
+    return {
+        "interval": INTERVAL,
+        "rows": changed_rows(found, train, rules, changes),
+        "parts": None,
+        "confounder": None if known is None else confounder_row(found, known),
+        "notes": [
+            "*: the interval of a difference does not hold 0; differences are from the first row",
+            *interval_notes([one.video_id for one in found.annotations]),
+        ],
+    }
+
+
+def changed_rows(
+    found: AnsweredQueries,
+    train: Sequence[Annotation] | None,
+    rules: Protocol,
+    changes: Sequence[ChangedAnswers] = (),
+) -> list[dict[str, Any]]:
+    """The answers as they are, with changed videos, and those of one constant interval.
+
+    Args:
+        found: The queries as they are.
+        train: Training part, on which the constant interval is fitted for mIoU; None: no such rows.
+        rules: The protocol.
+        changes: The same queries about changed videos.
+
+    Returns:
+        Rows with ``name``, ``metrics`` and ``difference`` from the first row (None there): each
+        R@1,IoU=m and mIoU in percent, as ``value``, ``low`` and ``high``.
+    """
+    rows = {"as it is": found, **{one.name: one.found for one in changes}}
+    if train is not None:
+        interval = _constant_interval(train, rules)
+        rows["constant interval"] = _constant(interval, found.annotations)
+        for one in changes:
+            if one.seconds:
+                name = f"constant interval, {one.seconds:g} s before"
+                rows[name] = _constant(interval, one.found.annotations)
+    values = {
+        name: outcomes(one.answers, one.annotations, rules).values for name, one in rows.items()
+    }
+    first = values["as it is"]
+    differences = [value - first for value in values.values()]
+    videos = [one.video_id for one in found.annotations]
+    every = np.concatenate([*values.values(), *differences], axis=1)
+    cells = _cells(bootstrap(every[None], videos, seed=SEED), COLUMNS)
+    return [
+        {
+            "name": name,
+            "metrics": cells[place],
+            "difference": cells[len(values) + place] if place else None,
+        }
+        for place, name in enumerate(values)
+    ]
+
+
+def part_rows(
+    parts: Mapping[str, AnsweredQueries],
+    train: Sequence[Annotation] | None,
+    rules: Protocol,
+) -> list[dict[str, Any]]:
+    """Several parts of a dataset, and how much the others differ from the first one.
+
+    Args:
+        parts: Their answers, by name.
+        train: As in `changed_rows`.
+        rules: The protocol.
+
+    Returns:
+        Rows with ``name``, ``num_queries``, ``num_videos``, ``metrics``, ``difference`` from the
+        first row (None there), and the same two of the constant interval as ``blind`` and
+        ``blind_difference`` (None without a training part). Nothing is paired: the videos differ.
+    """
+    interval = None if train is None else _constant_interval(train, rules)
+    rows: list[dict[str, Any]] = []
+    before: list[Outcomes] = []
+    for name, part in parts.items():
+        runs = [outcomes(part.answers, part.annotations, rules)]
+        if interval is not None:
+            blind = _constant(interval, part.annotations)
+            runs.append(outcomes(blind.answers, blind.annotations, rules))
+        values = [_cells(bootstrap(one.values[None], one.videos, seed=SEED)) for one in runs]
+        differences: list[Any] = [None, None]
+        if before:
+            differences = [
+                _cells(
+                    bootstrap_difference(
+                        first.values, first.videos, run.values, run.videos, seed=SEED
+                    )
+                )
+                for first, run in zip(before, runs, strict=True)
+            ]
+        before = before or runs
+        rows.append(
+            {
+                "name": name,
+                "num_queries": len(part.annotations),
+                "num_videos": len({one.video_id for one in part.annotations}),
+                "metrics": values[0][0],
+                "difference": differences[0] and differences[0][0],
+                "blind": values[1][0] if len(runs) > 1 else None,
+                "blind_difference": differences[1][0] if len(runs) > 1 and differences[1] else None,
+            }
+        )
+    return rows
+
+
+def confounder_row(found: AnsweredQueries, confounders: Mapping[str, Pairs]) -> dict[str, Any]:
+    """How often answers point at known confounders, see `bpnet.evaluation.confounders`.
+
+    Args:
+        found: The queries.
+        confounders: Where the confounders are, by qid.
+
+    Returns:
+        ``num_queries``, and each rate in percent with its interval.
+
+    Raises:
+        AnnotationError: No query's confounder is known.
+    """
+    values, videos = pointing(found.answers, found.annotations, confounders)
+    cells = _cells(bootstrap(values[None], videos, seed=SEED), POINTING)[0]
+    return {"num_queries": len(videos), **cells}
+
+
+def _constant_interval(train: Sequence[Annotation], rules: Protocol) -> tuple[float, float]:
+    relative = [
+        (start / one.duration_seconds, end / one.duration_seconds)
+        for one in train
+        for start, end in one.moments
+    ]
+    return fit_constant_interval(relative, "mIoU", rules)
+
+
+def _constant(interval: tuple[float, float], annotations: Sequence[Annotation]) -> AnsweredQueries:
+    ends = np.array(interval)
+    answers = [Answer(one.duration_seconds * ends[None], scores=[1.0]) for one in annotations]
+    return AnsweredQueries(answers, annotations)
+
+
+def _cells(estimates: Estimates, columns: Sequence[str] = COLUMNS) -> list[Cells]:
+    """One mapping for each group of columns."""
+    values = zip(
+        estimates.value.tolist(), estimates.low.tolist(), estimates.high.tolist(), strict=True
+    )
+    cells = [{"value": value, "low": low, "high": high} for value, low, high in values]
+    step = len(columns)
+    return [
+        dict(zip(columns, cells[first : first + step], strict=True))
+        for first in range(0, len(cells), step)
+    ]
