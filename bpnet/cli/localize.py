@@ -38,6 +38,11 @@ def main(arguments: list[str]) -> None:
     from bpnet.cli.bars import progress_bar
     from bpnet.inference.localizer import Localizer
 
+    image_model = None
+    if args.boxes is not None:
+        from bpnet.images.model import ImageModel
+
+        image_model = ImageModel.load(args.image_model)
     localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
     min_score = _min_score(args.min_score, localizer.least_score)
     if args.features is None:
@@ -63,6 +68,11 @@ def main(arguments: list[str]) -> None:
         from bpnet.report.clips import cut_moments
 
         cut_moments(Path(args.video), queries, answers, Path(args.clips))
+    if args.boxes is not None:
+        from bpnet.images.frames import write_answer_boxes
+
+        assert image_model is not None
+        write_answer_boxes(args.video, queries, answers, image_model, args.boxes)
     if args.srt is not None:
         from bpnet.report.srt import subtitles
         from bpnet_features.atomic import write_text_atomically
@@ -115,6 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print lists of moments as JSON")
     parser.add_argument("--clips", metavar="DIR", help="cut the moments out of the video file")
+    parser.add_argument(
+        "--boxes",
+        metavar="DIR",
+        help="where in the frames of the best moments: needs --image-model",
+    )
+    parser.add_argument("--image-model", metavar="FILE", help="of `bpnet images train`")
     parser.add_argument("--srt", metavar="FILE.srt", help="write the moments as subtitles")
     parser.add_argument(
         "--report", metavar="FILE.html", help="write a page that shows and plays the moments"
@@ -156,6 +172,12 @@ def _check(args: argparse.Namespace) -> None:
 
         check_suffix(args.plot)
         check_matplotlib()
+    if (args.boxes is None) != (args.image_model is None):
+        raise ConfigError("--boxes and --image-model: expected both, or none")
+    if args.boxes is not None and (args.features is not None or args.library is not None):
+        raise ConfigError("--boxes: expected a video file, to look at its frames")
+    if args.image_model is not None and not Path(args.image_model).is_file():
+        raise CheckpointError(f"--image-model {args.image_model!r}: no such file")
 
 
 def _listed(source: str | None) -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "answer over HTTP (extra: serve)",
     "features": "inspect, check, convert, extract feature files; render the built-in sample",
     "data": "check, draw and download annotation files",
+    "images": "where in a picture: train on class names alone, find boxes in frames",
     "export": "checkpoint -> ONNX or torch.export file",
     "offline": "extract features of, or ask, very many videos (Ray)",
     "import-vslnet": "trained weights of VSLNet's PyTorch code -> checkpoint",

@@ -238,6 +238,11 @@ def test_refused_before_heavy_work(process, dataset_root: Path, run_dir: Path) -
             "ConfigError: --min-score 'low': expected a number",
         ),
         (["v0", "spins", "--clips", "d"], "ConfigError: --clips with --features: expected a video"),
+        (["v0", "spins", "--boxes", "d"], "ConfigError: --boxes and --image-model: expected both"),
+        (
+            ["v0", "spins", "--boxes", "d", "--image-model", "m"],
+            "ConfigError: --boxes: expected a video file",
+        ),
         (["v0", "spins", "--list", "gone.txt"], "AnnotationError: --list 'gone.txt': cannot be"),
     ],
 )

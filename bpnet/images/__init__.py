@@ -1,0 +1,1 @@
+"""Where in a picture, learned from pictures with class names alone: class activation maps."""
