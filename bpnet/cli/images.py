@@ -45,7 +45,9 @@ def _add_train(commands: _Commands[argparse.ArgumentParser]) -> None:
         metavar="FOLDER",
         help="other pictures, with boxes.csv: the threshold of boxes is chosen on them",
     )
-    add.add_argument("--weighting", default="top", choices=_WEIGHTINGS, help="of the maps (top)")
+    add.add_argument(
+        "--weighting", default="quadratic", choices=_WEIGHTINGS, help="of the maps (quadratic)"
+    )
     add.add_argument("--size", type=int, default=64, help="side that pictures are scaled to (64)")
     add.add_argument("--epochs", type=int, default=20, help="passes over the pictures (20)")
     add.add_argument("--seed", type=int, default=0, help="(0)")
