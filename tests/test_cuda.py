@@ -23,6 +23,8 @@ from bpnet_features.backbones.backbone import Extraction
 from bpnet_features.backbones.choose import load_backbone
 from bpnet_features.extract import extract_video
 
+PREFIX = {"model__network": "prefix", "model__num_relation_layers": 0}
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
@@ -52,8 +54,9 @@ def run(root: Path, folder: Path, **changes: Any) -> list[float]:
         {"model__stage_two": False},
         {"model__consistency_weight": 1.0},
         {"model__positions": "waves", "model__attention_window": 4, "model__max_cells": 8},
+        PREFIX,
     ],
-    ids=["default", "stage one", "consistency", "long videos"],
+    ids=["default", "stage one", "consistency", "long videos", "prefix"],
 )
 def test_losses_are_those_of_the_cpu(dataset_root: Path, tmp_path: Path, changes: Any) -> None:
     same = {**changes, "model__dropout": 0, "trainer__precision": "fp32", "trainer__max_steps": 4}
@@ -63,14 +66,16 @@ def test_losses_are_those_of_the_cpu(dataset_root: Path, tmp_path: Path, changes
     np.testing.assert_allclose(here, there, rtol=2e-3)
 
 
+@pytest.mark.parametrize("changes", [{}, PREFIX], ids=["default", "prefix"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_it_learns(dataset_root: Path, tmp_path: Path, precision: str) -> None:
+def test_it_learns(dataset_root: Path, tmp_path: Path, precision: str, changes: Any) -> None:
     found = run(
         dataset_root,
         tmp_path / "run",
         trainer__device="cuda",
         trainer__precision=precision,
         trainer__max_epochs=20,
+        **changes,
     )
     assert np.isfinite(found).all()
     assert found[-1] < 0.8 * found[0]
@@ -112,6 +117,25 @@ def test_answers_are_those_of_the_cpu() -> None:
         video = Localizer.from_pretrained(run_dir, device=device).open_video(store, "v0")
         moments = [moment for found in video.localize(sentences, top=5) for moment in found]
         rows.append([(m.start_seconds, m.end_seconds, m.score) for m in moments])
+    np.testing.assert_allclose(*rows, atol=1e-3)
+
+
+@pytest.mark.parametrize("attention", ["full", "chunk_causal"])
+def test_kept_videos_answer_as_on_the_cpu(
+    dataset_root: Path, tmp_path: Path, attention: str
+) -> None:
+    """A session of shared prefixes: what is stored is read by the kernels of that device."""
+    changes = {**PREFIX, "model__video_attention": attention, "trainer__device": "cpu"}
+    run(dataset_root, tmp_path / "run", **changes)
+    store = FeatureStore(dataset_root / "features.h5")
+    sentences = [f"the small circle {word}" for word in tiny_run.WORDS]
+    rows = []
+    for device in ("cuda", "cpu"):
+        localizer = Localizer.from_pretrained(tmp_path / "run", device=device)
+        video = localizer.open_video(store, "v0")
+        found = [video.localize(sentences, top=5), video.localize(sentences, top=5)]
+        rows.append([[m.score for answer in asked for m in answer] for asked in found])
+        assert localizer.session.stats().hits > 0  # the sentences, the second time
     np.testing.assert_allclose(*rows, atol=1e-3)
 
 
