@@ -6,10 +6,12 @@ import fnmatch
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -67,24 +69,50 @@ def test_versions_agree() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing is left in the checkout, or taken from its remains."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("bpnet", "features", "conf"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source distribution, and the wheel that is built from it alone.
+
+    From a copy of the checkout, so that nothing is left there, or taken from its remains.
+    """
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local", ".*", "runs", "site")
+    for entry in ROOT.iterdir():
+        if entry.is_file():
+            shutil.copy(entry, source)
+    for name in ("bpnet", "features", "conf", "tests", "benchmarks", "docs", "scripts"):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source],
         capture_output=True,
         text=True,
         timeout=300,
+        env={
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        },
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "would be ignored" not in done.stdout + done.stderr
-    (found,) = out.glob("*.whl")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    warned = [line for line in said.splitlines() if re.search("warn|deprecat|ignored", line, re.I)]
+    assert not warned
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (found,) = built.glob("*.whl")
     return found
+
+
+@pytest.mark.slow
+def test_content_of_the_source_distribution(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tops = {name.split("/")[0] for name in names if name} - {"PKG-INFO", "setup.cfg"}
+    assert tops - {top for top in tops if top.endswith(".egg-info")} == {
+        *("bpnet", "conf", "features", "pyproject.toml", "MANIFEST.in"),
+        *("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "CITATION.cff", "SECURITY.md"),
+    }
 
 
 @pytest.mark.slow
@@ -99,6 +127,9 @@ def test_content_of_the_wheel(wheel: Path) -> None:
     }
     assert inside - {"__init__.py"} == expected
     assert {"bpnet/py.typed", "bpnet_features/py.typed"} <= set(names)
+    licences = {name.rpartition("/licenses/")[2] for name in names if "/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE"}
+    assert not [name for name in names if "test" in name.lower() or "benchmark" in name.lower()]
 
 
 @pytest.fixture(scope="module")
