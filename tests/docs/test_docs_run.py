@@ -25,7 +25,7 @@ def test_it_is_told_why_a_command_is_not_run() -> None:
     run = [command for command in COMMANDS if workshop.runs(command)]
     assert len(run) >= 20
     assert {command.words[1] for command in run} == {
-        *("data", "evaluate", "export", "features", "localize", "train")
+        *("data", "evaluate", "features", "localize", "train")
     }
     for pattern, reason in workshop.NOT_RUN.items():
         assert any(re.search(pattern, command.text) for command in COMMANDS), pattern
@@ -51,10 +51,8 @@ def test_commands(shop: Workshop) -> None:
             done[line] = shop.run(f"{line}; test $? -le 1" if line.startswith(DIFFERS) else line)
     said = "\n".join(done.values())
     assert "two stages" in said
-    assert said.count("0:00") >= 5  # the scales above the time bars
-    assert {"model.onnx", "small.int8.onnx", "out.h5", "stats.png"} <= {
-        path.name for path in shop.folder.iterdir()
-    }
+    assert said.count("0:00") >= 3  # the scales above the time bars
+    assert {"out.h5", "stats.png"} <= {path.name for path in shop.folder.iterdir()}
     assert (shop.folder / "runs/comparison/comparison.json").is_file()
 
 

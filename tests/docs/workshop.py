@@ -26,6 +26,7 @@ NOT_RUN = {
     r"^bpnet train --multirun ": "tests/cli/test_train.py",
     r"^bpnet offline |features\.parts": "tests/cli/test_offline_command.py",
     r"^bpnet app ": "tests/app/test_browser.py",
+    r"^bpnet export ": "a minute each; tests/cli/test_export_command.py",
     r"--backbone i3d|rgb_charades": "weights that are not ours; tests/features",
     r"^bpnet import-vslnet |vslnet\.safetensors": "tests/cli/test_import_vslnet.py",
     r"qvhighlights": "tests/cli/test_qvhighlights_run.py",
@@ -83,7 +84,7 @@ class Workshop:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, f"{line}\nstatus {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
