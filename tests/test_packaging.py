@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import importlib.metadata
 import json
@@ -66,6 +67,13 @@ def test_versions_agree() -> None:
     import bpnet
 
     assert importlib.metadata.version("bpnet-nlvl") == bpnet.__version__
+
+
+def test_the_oldest_python_reads_everything() -> None:
+    """Syntax that a newer Python knows would be seen only by its users."""
+    for folder in (*SOURCES.values(), ROOT / "conf", ROOT / "scripts"):
+        for file in folder.rglob("*.py"):
+            ast.parse(file.read_text(encoding="utf-8"), str(file), feature_version=(3, 10))
 
 
 @pytest.fixture(scope="module")
