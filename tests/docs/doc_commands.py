@@ -10,6 +10,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ def check(words: Sequence[str]) -> None:
             assert options.module, rest
             module = options.training_script.rpartition(".")[2]
             _bpnet([*([] if module == "main" else [module]), *options.training_script_args])
+        case ["python", "-m", module, *_]:
+            assert importlib.util.find_spec(module) is not None, module
         case ["python", script, *rest]:
             _script(script, rest)
         case ["make", target]:

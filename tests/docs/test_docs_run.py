@@ -59,14 +59,28 @@ def test_commands(shop: Workshop) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_programs(shop: Workshop, page: str) -> None:
-    """All blocks of a page are one program, as a reader would take them."""
     pytest.importorskip("faiss")
+    said = run_program(shop, page).split()
+    start, end, score = map(float, said[:3])
+    assert 0 <= start < end <= 30 and 0 <= score <= 1
+
+
+@pytest.mark.slow
+def test_the_program_about_reports(shop: Workshop) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("found.html", "found.svg"):
+        (shop.folder / name).unlink(missing_ok=True)
+    run_program(shop, "docs/report.md")
+    assert "holiday" in (shop.folder / "found.html").read_text(encoding="utf-8").lower()
+    assert "<svg" in (shop.folder / "found.svg").read_text(encoding="utf-8")
+
+
+def run_program(shop: Workshop, page: str) -> str:
+    """All blocks of a page are one program, as a reader would take them; what it prints."""
     programs = [block.text for block in blocks("python") if block.page == ROOT / page]
     assert programs
     (shop.folder / "program.py").write_text("\n".join(programs), encoding="utf-8")
-    said = shop.run("python program.py")
-    first = [float(word) for word in said.split()[:3]]
-    assert 0 <= first[0] < first[1] <= 30 and 0 <= first[2] <= 1
+    return shop.run("python program.py")
 
 
 @pytest.mark.slow
