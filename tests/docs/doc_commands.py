@@ -11,6 +11,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ def check(words: Sequence[str]) -> None:
         BPNetError: An override, a protocol or a part of it is unknown.
         SystemExit: The argument parser of the command refuses it.
     """
-    match [_filled_in(word) for word in words]:
+    first = words[: words.index("|")] if "|" in words else words
+    match [_filled_in(word) for word in first]:
         case ["bpnet", *rest]:
             _bpnet(rest)
         case ["torchrun", *rest]:
@@ -78,7 +80,11 @@ def check(words: Sequence[str]) -> None:
             (url,) = (word for word in rest if word.startswith("http://"))
             page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
             assert re.search(rf"`(?:GET|POST) {re.escape('/' + url.split('/', 3)[3])}`", page), url
-        case ["git", "clone", address] | ["(umask", "077;", "python3", "-c", address, *_]:
+        case (
+            ["git", "clone", address, *_]
+            | [".", address]
+            | ["(umask", "077;", "python3", "-c", address, *_]
+        ):
             assert address
         case _:
             raise AssertionError(f"no check for such a command: {' '.join(words)}")
@@ -99,17 +105,22 @@ def _bpnet(words: list[str]) -> None:
     given = [word for word in rest if not _ELLIPSIS.search(word)]
     module = importlib.import_module(f"bpnet.cli.{command.replace('-', '_')}")
     if _names_only(given):
-        with pytest.raises(SystemExit) as ended:
-            module.main([*given, *([] if "--help" in given else ["--help"])])
+        names = [word for word in given if not word.startswith("-")]
+        told = io.StringIO()
+        with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(told):
+            module.main([*names, "--help"])
         assert ended.value.code == 0
+        for option in set(given) - set(names):
+            assert option in told.getvalue(), f"bpnet {command} has no {option}"
     else:
         with parsing(), pytest.raises(_Parsed):
             module.main(given)
 
 
 def _names_only(words: list[str]) -> bool:
-    """Whether prose names a command rather than giving a line: `bpnet features check`."""
-    return len(words) <= 1 and all(word.isalpha() or word == "--help" for word in words)
+    """Whether prose names a command, or an option of it: `bpnet features sample --confounder`."""
+    names = [word for word in words if not word.startswith("--")]
+    return len(names) <= 1 and all(name.isalpha() and name.islower() for name in names)
 
 
 def _overrides(name: str, words: list[str]) -> None:
