@@ -108,7 +108,8 @@ class Workshop:
         shutil.copy(made, self.folder / "vslnet.jsonl")
         shutil.copy(sample / "features.h5", self.folder)
         videos = sorted((sample / "videos").iterdir())
-        shutil.copy(videos[0], self.folder / "holiday.mp4")
+        for name, video in zip(("holiday.mp4", "a.mp4", "b.mkv"), videos, strict=False):
+            shutil.copy(video, self.folder / name)
         (self.folder / "HOLIDAYS").mkdir()
         (self.folder / "VIDEOS").symlink_to("HOLIDAYS")
         for video in videos[:2]:
