@@ -72,6 +72,8 @@ def make_sample(
     moment = (annotation.start_seconds, annotation.end_seconds)
     span = grid.to_clips(moment).astype(np.float32)
     cells = np.array([grid.nearest_cells(*one) for one in annotation.moments], dtype=np.int64)
+    if span[0] == span[1]:  # the features end before the moment: their last clip is nearest
+        span = cells[0].astype(np.float32)
     return Sample(clips, grid, query_ids, char_ids, annotation, span, cells, features)
 
 

@@ -71,6 +71,13 @@ def test_cells_lie_beside_the_span(start: float, length: float, num_clips: int) 
     assert np.abs(sample.target_cells[0] - sample.target_span).max() <= 1
 
 
+def test_a_moment_behind_the_features_is_their_last_clip() -> None:
+    """A span of no length has no features, and its loss is no number."""
+    clips, grid = np.zeros((16, 8), np.float32), ClipGrid.uniform(16, 8.0)
+    sample = make_sample(clips, grid, "person opens", WORDS, about(8.5, 9.5, duration=10.0))
+    assert sample.target_span is not None and sample.target_span.tolist() == [15.0, 16.0]
+
+
 def test_sample_without_truth() -> None:
     sample = make_sample(np.zeros((3, 2), np.float32), ClipGrid.uniform(3, 6.0), "open", WORDS)
     assert sample.annotation is sample.target_span is sample.target_cells is None
