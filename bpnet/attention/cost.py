@@ -76,11 +76,11 @@ class Costs:
 
 # Of benchmarks/calibrate_attention.py on one core of an AMD EPYC server.
 CPU_COSTS = Costs(
-    launch_seconds=1.9e-5,
-    bytes_per_second=6.8e10,
-    copied_bytes_per_second=2.9e10,
-    flash_flops_per_second=8.4e10,
-    bmm_flops_per_second=7.2e10,
+    launch_seconds=1.3e-05,
+    bytes_per_second=7.1e10,
+    copied_bytes_per_second=3.6e10,
+    flash_flops_per_second=8.8e10,
+    bmm_flops_per_second=7.8e10,
 )
 # From data sheets and common launch times, not measured; asked for only where Triton is missing.
 CUDA_COSTS = Costs(

@@ -17,7 +17,8 @@ class Limits:
     """Bounds of memory, disk and time, each >= 1.
 
     Attributes:
-        max_videos: Opened videos that are kept; the one that was not used for longest goes first.
+        max_videos: Opened videos that are kept, as long as they take up to half of what the
+            localizer may keep; the one that was not used for longest goes first.
         max_upload_mb: Largest upload, in megabytes (10^6 bytes).
         max_duration_seconds: Longest uploaded video.
         max_queries: Largest number of sentences of a request.

@@ -155,6 +155,11 @@ class Videos:
 
     def _keep(self, video: KnownVideo) -> KnownVideo:
         self._open[video.video_id] = video
-        while len(self._open) > self._max_videos:
+        while len(self._open) > self._max_videos or (len(self._open) > 1 and self._is_tight()):
             self._open.popitem(last=False)
         return video
+
+    def _is_tight(self) -> bool:
+        """Whether open videos leave less room for the next one than they take themselves."""
+        stats = self._localizer.session.stats()
+        return 2 * stats.pinned_bytes > stats.budget_bytes

@@ -140,7 +140,7 @@ class _Cut:
         self.shown, self.shown_at = frame, seconds
 
     def _add_picture(self, frame: Any, seconds: float) -> None:
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        turns = round(frame.rotation / 90) % 4
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         size = (width // 2 * 2, height // 2 * 2)  # players want even sizes and half the colours
         if self.picture is None:

@@ -394,7 +394,7 @@ def _read_timing(path: Path, fps: float) -> tuple[float, float]:
 
 def _quarter_turns(frame: Any) -> int:
     """How often the frame must be turned by 90 degrees, counterclockwise, to stand upright."""
-    return round(getattr(frame, "rotation", 0) / 90) % 4
+    return round(frame.rotation / 90) % 4
 
 
 def _no_frames(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tiny_run
 
 from bpnet import Localizer
 
@@ -42,6 +43,20 @@ def test_the_least_recently_used_is_closed(three: httpx.Client) -> None:
     three.post("/localize", json={"video_id": "v3", "queries": "spins"})  # needs no opening before
     assert opened(three) == ["v3", "v2", "v0"]
     assert three.get("/health").json()["open_videos"] == 3
+
+
+def test_videos_that_leave_no_room_are_closed(serving: Serving, run_dir: Path) -> None:
+    """Not the next video is refused, but the one that was not used for longest is closed."""
+    room = Localizer.from_pretrained(run_dir, device="cpu")
+    video = room.open_video(tiny_run.trained()[0] / "features.h5", "v0")
+    each = room.session.stats().pinned_bytes
+    assert video.duration_seconds == 8.0 and each > 0
+    small = Localizer.from_pretrained(run_dir, device="cpu", budget_bytes=5 * each)
+    with serving(small, max_videos=100) as client:
+        for number in range(8):
+            response = client.post("/videos", json={"video_id": f"v{number}"})
+            assert response.status_code == 201
+            assert 1 <= client.get("/health").json()["open_videos"] <= 3
 
 
 def test_closing(three: httpx.Client) -> None:
