@@ -142,7 +142,10 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         for block in _block_sizes(blocks, num_clips):
             width = size * block
             spare = width if is_open(num_clips) else max(0, width - num_clips)
-            square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)[:, :width, :width]
+            square = pairs
+            if possibly(spare > 0):
+                square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)
+            square = square[:, :width, :width]
             if block == 1:
                 peak = square[:, first, last]
                 total = peak.exp()

@@ -135,9 +135,11 @@ class PairScores(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, D) to scores of every start with every end (B, T, T)."""
         start, end = self.start(frames), self.end(frames)
-        products = start[..., 1:] @ end[..., 1:].transpose(1, 2) / math.sqrt(start.shape[-1] - 1)
-        scores: Tensor = products + start[..., :1] + end[..., 0][:, None]
-        return scores
+        # One product sums everything up: each further pass over a table of all pairs takes longer.
+        one, scale = torch.ones_like(start[..., :1]), 1 / math.sqrt(start.shape[-1] - 1)
+        starts = torch.cat([start[..., 1:] * scale, start[..., :1], one], dim=-1)
+        ends = torch.cat([end[..., 1:], one, end[..., :1]], dim=-1)
+        return starts @ ends.transpose(1, 2)
 
 
 class SpanProposer(nn.Module):
@@ -180,19 +182,26 @@ class SpanProposer(nn.Module):
         start, end = self.predictor(frames, mask)
         start = start.float().masked_fill(~mask, NEGATIVE)
         end = end.float().masked_fill(~mask, NEGATIVE)
-        real = (mask[:, :, None] & mask[:, None]).triu()
+        none = ~(mask[:, :, None] & mask[:, None]).triu()
         if self.pair_scores is None:
             pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
-            pairs = pairs.masked_fill(~real, -torch.inf)
+            pairs = pairs.masked_fill(none, -torch.inf)
             return BoundaryLogits(start, end, pairs, mask, widths)
-        pairs = start[:, :, None] + end[:, None] + self.pair_scores(frames).float()
-        pairs = pairs.masked_fill(~real, NEGATIVE)
+        pairs = self.pair_scores(frames).float()
+        # Finite in training, where rows of padding would have gradients that are no numbers.
+        least = NEGATIVE if self.training else -torch.inf
+        pairs = pairs.add_(start[:, :, None]).add_(end[:, None]).masked_fill_(none, least)
         pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
-        start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
         overlaps = None
-        if self.training and self.overlap_scores is not None:
-            overlaps = self.overlap_scores(frames).float()
-        pairs = pairs.masked_fill(~real, -torch.inf)
+        if self.training:
+            start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
+            pairs = pairs.masked_fill(none, -torch.inf)
+            if self.overlap_scores is not None:
+                overlaps = self.overlap_scores(frames).float()
+        else:  # to be drawn only: the smallest probabilities may become 0
+            probabilities = pairs.exp()
+            start, end = (probabilities.sum(dim=one).log() for one in (2, 1))
+            start, end = (x.clamp(min=NEGATIVE) for x in (start, end))
         return BoundaryLogits(start, end, pairs, mask, widths, overlaps)
 
 
