@@ -394,7 +394,8 @@ def _read_timing(path: Path, fps: float) -> tuple[float, float]:
 
 def _quarter_turns(frame: Any) -> int:
     """How often the frame must be turned by 90 degrees, counterclockwise, to stand upright."""
-    return round(frame.rotation / 90) % 4
+    turns: int = round(frame.rotation / 90) % 4
+    return turns
 
 
 def _no_frames(path: Path) -> str:
