@@ -286,7 +286,7 @@ def plot(sweeps: list[dict[str, Any]], path: Path) -> None:
         left.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=7, minor=False)
         left.set_xticks([], minor=True)
         left.set_xlabel(name)
-        left.legend(fontsize=7, loc="lower right")
+        left.legend(fontsize=7, loc="upper left")
     figure.savefig(path, dpi=120)
 
 
