@@ -150,9 +150,8 @@ class BPNet(nn.Module):
         Returns:
             The output of the stages.
         """
-        places = {node: place for place, node in enumerate(dict.fromkeys(pairs.videos))}
-        views = [node.path_view() for node in places]
-        index = torch.tensor([places[node] for node in pairs.videos], device=query_mask.device)
+        videos, index = pairs.distinct_videos()
+        views = [node.path_view() for node in videos]
         states, keys = (torch.stack([view[0, side, 0] for view in views]) for side in (0, 1))
         has_keys = self.encoder.similarity is not None
         video = Encoded(states, keys if has_keys else None).pick(index)

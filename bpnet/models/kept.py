@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from bpnet.attention import Node, PrefixTree
@@ -25,3 +26,9 @@ class KeptPairs:
     videos: Sequence[Node]
     seconds: Tensor
     query_keys: Sequence[bytes]
+
+    def distinct_videos(self) -> tuple[list[Node], Tensor]:
+        """Each video once, and the place of each pair's video among them (B) int64."""
+        places = {node: place for place, node in enumerate(dict.fromkeys(self.videos))}
+        index = torch.tensor([places[node] for node in self.videos], device=self.seconds.device)
+        return list(places), index

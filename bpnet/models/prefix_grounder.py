@@ -179,9 +179,8 @@ class PrefixGrounder(nn.Module):
         Returns:
             The output of the stages.
         """
-        places = {node: place for place, node in enumerate(dict.fromkeys(pairs.videos))}
-        which = torch.tensor([places[node] for node in pairs.videos], device=query_mask.device)
-        layers = [node.path_view()[len(self.trunk.blocks) :] for node in places]  # (n, 2, H, T, d)
+        videos, which = pairs.distinct_videos()
+        layers = [node.path_view()[len(self.trunk.blocks) :] for node in videos]  # (n, 2, H, T, d)
         rows = torch.stack([one.permute(3, 0, 1, 2, 4).flatten(1) for one in layers])
         dim, width = self.trunk.dim, self.head.width
         stem, clips, keys = rows[..., :dim], rows[..., dim : dim + width], rows[..., dim + width :]
