@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,16 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
 from app_parts import QUERIES
 
-NEEDED = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {', '.join(NEEDED)}"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="no gradio"),
+    *chromium.NEEDED,
 ]
 
 
@@ -67,13 +64,8 @@ def address(run_dir: Path, sample: Path, temporary: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root, as in containers.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium.launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

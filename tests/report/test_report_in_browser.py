@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
 import numpy as np
 import pytest
 
@@ -25,14 +26,12 @@ from bpnet.types import Moment
 from bpnet_features.sample import render_sample
 from bpnet_features.video import probe
 
-NEEDED = [name for name in ("av", "playwright") if importlib.util.find_spec(name) is None]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 PLAYER = "document.querySelector('.player video')"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {', '.join(NEEDED)}"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+    pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="no av"),
+    *chromium.NEEDED,
 ]
 
 
@@ -93,13 +92,8 @@ def report(answers: list[ReportAnswer], videos: list[Path]) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root, as in containers.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium.launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import chromium
 import httpx
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+    *chromium.NEEDED,
 ]
 
 
@@ -24,11 +20,9 @@ def test_it_asks_nobody_else(
     serving: Callable[..., AbstractContextManager[httpx.Client]],
 ) -> None:
     """Every request is shown, one is tried out, and no other server was asked for anything."""
-    from playwright.sync_api import sync_playwright
-
     elsewhere: list[str] = []
     faults: list[str] = []
-    with serving() as client, sync_playwright() as play:
+    with serving() as client, chromium.launched() as browser:
         own = str(client.base_url)
 
         def watch(route: Any) -> None:
@@ -39,7 +33,6 @@ def test_it_asks_nobody_else(
                 elsewhere.append(url)
                 route.abort()
 
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 1400})
         page.route("**/*", watch)
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -54,5 +47,4 @@ def test_it_asks_nobody_else(
         answer = health.locator(".live-responses-table")
         answer.wait_for(timeout=60_000)
         assert '"status": "ok"' in answer.inner_text()
-        browser.close()
     assert (elsewhere, faults) == ([], [])
