@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import Tensor, nn
 
 from bpnet.models.encoder import Encoded
@@ -48,6 +50,18 @@ class BoundaryHead(nn.Module):
         places: Tensor = self.place(place_waves(video_mask).to(clips.dtype))
         return (clips + places) * video_mask[..., None]
 
+    def narrowed(self, query: Encoded, query_mask: Tensor) -> Encoded:
+        """Tokens as the head reads them.
+
+        Args:
+            query: Tokens that came out of the trunk (B, L, D).
+            query_mask: (B, L).
+
+        Returns:
+            (B, L, width); padded places are zero.
+        """
+        return dataclasses.replace(query, states=self.query(query.states) * query_mask[..., None])
+
     def forward(
         self,
         video: Encoded,
@@ -60,7 +74,7 @@ class BoundaryHead(nn.Module):
 
         Args:
             video: Clips, from `placed` (B, T, width).
-            query: Tokens that came out of the trunk (B, L, D).
+            query: Tokens, from `narrowed` (B, L, width).
             video_mask: (B, T).
             query_mask: (B, L).
             choice: How proposals are chosen.
@@ -68,8 +82,7 @@ class BoundaryHead(nn.Module):
         Returns:
             Frames, the proposer's predictions, and the proposals.
         """
-        tokens = Encoded(self.query(query.states) * query_mask[..., None], query.keys)
-        read = self.interaction(video, tokens, video_mask, query_mask)
+        read = self.interaction(video, query, video_mask, query_mask)
         evidence = self.proposer(read.frames, video_mask)
         proposals = propose(evidence, video_mask, choice)
         return StageOne(

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
+from torch import nn
+
 from bpnet.model_config import ModelConfig
 from bpnet.models.boundary_head import BoundaryHead
 from bpnet.models.bpnet import BPNet
@@ -133,7 +135,13 @@ def _prefix_grounder(config: ModelConfig, sizes: Sizes) -> PrefixGrounder:
     if config.stage_two:
         scorer = Scorer(dim, residual=config.score_residual)
         refiner = Refiner(dim) if config.refinement_weight else None
-        matching = Matching(ProposalTokens(dim, config.num_proposal_tokens), scorer, refiner)
+        matching = Matching(
+            ProposalTokens(dim, config.num_proposal_tokens),
+            Fusion(config.fusion, config.span_feature, width),
+            nn.Linear(width, dim),
+            scorer,
+            refiner,
+        )
     return PrefixGrounder(
         _encoder(config, sizes, lambda: Unmixed(dim)),
         Trunk(dim, config.num_heads, config.num_trunk_layers, config.dropout),

@@ -249,21 +249,22 @@ class PrefixGrounder(nn.Module):
             The output of the stages.
         """
         mask = F.pad(query_mask, (1, 0), value=True)
-        words = Encoded(
-            reader.queries(self.query_tokens(query.states, query_mask), mask), query.keys
-        )
+        read = reader.queries(self.query_tokens(query.states, query_mask), mask)
+        words = self.head.narrowed(Encoded(read, query.keys), mask)
         stage_one = self.head(video, words, video_mask, mask, self.choice)
         proposals = stage_one.proposals
         if self.stage_two is None:
             confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
             return BPNetOutput(stage_one, proposals.spans, None, confidence)
         assert video.seconds is not None
+        frames, states = stage_one.frames, words.states
         if self.detach_stage_two:
             stem = stem.each(Tensor.detach)
+            frames, states = frames.detach(), states.detach()
         made = self.stage_two.tokens(stem, video.seconds, video_mask, proposals)
         tokens, seconds = made[0] + self.levels[PROPOSAL], made[1]
         read = reader.proposals(tokens, seconds, proposals.mask)
-        spans, logits = self.stage_two(read, proposals, video_mask)
+        spans, logits = self.stage_two(read, frames, states, video_mask, mask, proposals)
         moved = self.stage_two.refiner is not None and not self.training
         nms = self.choice.nms if moved else None
         scores = ranked(proposals, spans, logits, self.score_fusion, nms)
