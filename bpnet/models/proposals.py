@@ -139,20 +139,22 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         last, first = torch.tril_indices(size, size, device=pairs.device)
         spans = pairs.new_zeros(pairs.shape[0], len(first), 2)
         weights, best = spans[..., 0], spans[..., 1]
+        # Not exp(pairs): of minus infinity it takes several times as long.
+        probabilities = torch.softmax(pairs.flatten(1), dim=1).view_as(pairs)
         for block in _block_sizes(blocks, num_clips):
             width = size * block
             spare = width if is_open(num_clips) else max(0, width - num_clips)
-            square = pairs
+            square, shares = pairs, probabilities
             if possibly(spare > 0):
                 square = F.pad(pairs, (0, spare, 0, spare), value=-torch.inf)
-            square = square[:, :width, :width]
+                shares = F.pad(probabilities, (0, spare, 0, spare))
+            square, shares = square[:, :width, :width], shares[:, :width, :width]
             if block == 1:
-                peak = square[:, first, last]
-                total = peak.exp()
+                peak, total = square[:, first, last], shares[:, first, last]
                 ends = torch.stack([first, last + 1], dim=-1)
             else:
                 peaks, index = F.max_pool2d(square[:, None], block, return_indices=True)
-                totals = F.avg_pool2d(square[:, None].exp(), block) * block**2
+                totals = F.avg_pool2d(shares[:, None], block) * block**2
                 peak, index, total = (x[:, 0, first, last] for x in (peaks, index, totals))
                 ends = torch.stack([index // width, index % width + 1], dim=-1)
             fits = (blocks == block)[:, None]

@@ -180,26 +180,29 @@ class SpanProposer(nn.Module):
         if possibly(frames.shape[1] > self.max_cells):
             frames, mask, widths = pool_cells(frames, video_mask, self.max_cells)
         start, end = self.predictor(frames, mask)
-        start = start.float().masked_fill(~mask, NEGATIVE)
-        end = end.float().masked_fill(~mask, NEGATIVE)
-        none = ~(mask[:, :, None] & mask[:, None]).triu()
+        # Finite in training, where rows of padding would have gradients that are no numbers.
+        least = NEGATIVE if self.training or self.pair_scores is None else -torch.inf
+        start = start.float().masked_fill(~mask, least)
+        end = end.float().masked_fill(~mask, least)
+        num_clips = mask.shape[1]
+        before = mask.new_ones(num_clips, num_clips).tril(-1)  # the last clip before the first
         if self.pair_scores is None:
             pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
-            pairs = pairs.masked_fill(none, -torch.inf)
+            pairs = pairs.masked_fill(before | (pairs < NEGATIVE / 2), -torch.inf)
             return BoundaryLogits(start, end, pairs, mask, widths)
         pairs = self.pair_scores(frames).float()
-        # Finite in training, where rows of padding would have gradients that are no numbers.
-        least = NEGATIVE if self.training else -torch.inf
-        pairs = pairs.add_(start[:, :, None]).add_(end[:, None]).masked_fill_(none, least)
-        pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
+        pairs = pairs.add_(start[:, :, None]).add_(end[:, None]).masked_fill_(before, least)
+        scores = pairs.flatten(1)
+        pairs = F.log_softmax(scores, dim=1).view_as(pairs)
         overlaps = None
         if self.training:
             start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
-            pairs = pairs.masked_fill(none, -torch.inf)
+            pairs = pairs.masked_fill(pairs < NEGATIVE / 2, -torch.inf)
             if self.overlap_scores is not None:
                 overlaps = self.overlap_scores(frames).float()
         else:  # to be drawn only: the smallest probabilities may become 0
-            probabilities = pairs.exp()
+            # Not exp(pairs): of minus infinity it takes several times as long.
+            probabilities = torch.softmax(scores, dim=1).view_as(pairs)
             start, end = (probabilities.sum(dim=one).log() for one in (2, 1))
             start, end = (x.clamp(min=NEGATIVE) for x in (start, end))
         return BoundaryLogits(start, end, pairs, mask, widths, overlaps)
