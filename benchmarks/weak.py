@@ -28,8 +28,12 @@ import numpy as np
 
 COLUMNS = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 WEAK = "supervision=weak"
-# One mask, no negatives of other masks, against eight that must differ.
-CNM = ("supervision.gaussian.num_masks=1",)
+# One mask, exp(-5.5 (place - centre)^2 / width^2), against eight narrower ones that must differ.
+CNM = (
+    "supervision.gaussian.num_masks=1",
+    f"supervision.gaussian.sharpness={11**0.5:.4f}",
+    "supervision.gaussian.most_width=0.45",
+)
 CPL = ("supervision.gaussian.num_masks=8",)
 
 
@@ -40,7 +44,7 @@ EXPERIMENTS = {"sample": "weak_sample", "planted": "weak_planted_charades"}
 def rows(alone_epochs: int) -> dict[str, tuple[str | None, tuple[str, ...]]]:
     """By name: the teacher that stands alone or None, and the overrides."""
     alone = (WEAK, f"supervision.teacher_epochs={alone_epochs}")
-    gaussian = ("supervision.teachers=[gaussian]", "supervision.teacher_lr=0.0004")
+    gaussian = ("supervision.teachers=[gaussian]", "supervision.teacher_lr=0.001")
     both = "supervision.teachers=[evidence,gaussian]"
     no_pool = "supervision.pool.intervention=none"
     return {

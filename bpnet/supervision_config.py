@@ -54,9 +54,10 @@ class GaussianConfig:
         num_masks: Gaussian masks a sentence.
         dim: Width of the network.
         num_heads: Attention heads.
-        num_layers: Layers of each of its two halves.
+        num_layers: Layers of the decoder that its two halves share.
         dropout: Share of values that is dropped.
         sharpness: A mask's standard deviation is its width divided by this.
+        most_width: Largest width, as a part of the video.
         masked_share: Share of the words that is masked.
         in_video_weight: Weight of the loss that ranks the best mask before the whole video.
         outside_weight: Weight of the loss that ranks it before what lies outside.
@@ -69,10 +70,11 @@ class GaussianConfig:
     num_layers: int = 2
     dropout: float = 0.1
     sharpness: float = 9.0
+    most_width: float = 1.0
     masked_share: float = 1 / 3
     in_video_weight: float = 1.0
     outside_weight: float = 1.0
-    diversity_weight: float = 1.0
+    diversity_weight: float = 5.0
 
     def __post_init__(self) -> None:
         faults = [
@@ -82,6 +84,7 @@ class GaussianConfig:
             in_range("supervision.gaussian.num_layers", self.num_layers, 1),
             in_range("supervision.gaussian.dropout", self.dropout, 0, 0.999),
             in_range("supervision.gaussian.sharpness", self.sharpness, 0.1),
+            in_range("supervision.gaussian.most_width", self.most_width, 0.02, 1),
             in_range("supervision.gaussian.masked_share", self.masked_share, 0.01, 1),
             in_range("supervision.gaussian.in_video_weight", self.in_video_weight, 0),
             in_range("supervision.gaussian.outside_weight", self.outside_weight, 0),

@@ -5,10 +5,11 @@ proposal learning*, CVPR 2022 (CPL); the same, *Weakly supervised video moment l
 contrastive negative sample mining*, AAAI 2022 (CNM). Written from their descriptions.
 
 One half reads sentence and video and gives the centre and the width of one (CNM) or several (CPL)
-Gaussian masks. The other half rebuilds the sentence, a part of whose words is masked, from the
-video under such a mask; a mask is as good as its loss is small. The best mask of each sentence is
-trained to be good, and to be better, by a margin, than the whole video (a hard negative) and than
-what lies outside of it (an easy one); several masks are trained not to be the same.
+Gaussian masks. The other half rebuilds the sentence, a part of whose words is masked, word by word
+from the words before it and the video under such a mask; a mask is as good as its loss is small.
+The best mask of each sentence is trained to be good, and to be better, by a margin, than the whole
+video (a hard negative) and than what lies outside of it (an easy one); several masks are trained
+not to be the same.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from bpnet.weak.pairs import QueryDataset
 from bpnet.weak.sentences import Tokens
 
 WHOLE_MARGIN, OUTSIDE_MARGIN = 0.1, 0.15  # CPL's
-OVERLAP = 0.146  # CPL's lambda: how much of a mask may be another's
+OVERLAP = 0.146  # CPL's lambda: the product of a mask with itself,
+PLACES = 50  # in a video of so many places
 LEAST_WIDTH = 0.02  # of the video
 FAINT = 1e-6  # a clip whose mask is less is as good as hidden
 TEMPERATURE = 0.1  # of the losses of one sentence's masks, where they become scores
@@ -86,10 +88,11 @@ class GaussianProposals(nn.Module):
         self.query = nn.Linear(self.tokens.dim, dim)
         self.places = nn.Linear(4 * NUM_WAVES, dim)
         self.masked = nn.Parameter(torch.zeros(dim))
+        self.start = nn.Parameter(torch.zeros(dim))
         self.summary = nn.Parameter(torch.zeros(dim))
-        self.locate = _decoder(config)
+        # Both halves share it (CNM, CPL): what tells words from clips also tells clips by words.
+        self.decoder = _decoder(config)
         self.masks = nn.Linear(dim, 2 * config.num_masks)
-        self.rebuild = _decoder(config)
         self.word = nn.Linear(dim, sizes.num_words)
         # The masks begin spread over the video, and a third of it wide.
         starts = torch.linspace(0, 1, config.num_masks + 2)[1:-1]
@@ -114,7 +117,7 @@ class GaussianProposals(nn.Module):
         Returns:
             ``rebuild``, ``whole``, ``outside``, ``diversity`` with several masks, and ``total``.
         """
-        config, size = self.config, len(batch.video_index)
+        config = self.config
         video, query = self._read(batch)
         centres, widths = self._locate(video, query, batch)
         masks = gaussian_masks(centres, widths, batch.video_mask, config.sharpness)
@@ -137,7 +140,7 @@ class GaussianProposals(nn.Module):
         total = losses["rebuild"] + config.in_video_weight * losses["whole"]
         total = total + config.outside_weight * losses["outside"]
         if config.num_masks > 1:
-            losses["diversity"] = _alike(masks) / size
+            losses["diversity"] = _alike(masks, batch.video_mask)
             total = total + config.diversity_weight * losses["diversity"]
         return {**losses, "total": total}
 
@@ -171,24 +174,25 @@ class GaussianProposals(nn.Module):
         return hints
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Clips (B, T, D) and tokens (B, L, D), both with their places."""
-        clips = self.video(batch.video)[batch.video_index]
+        """Clips (B, T, D), with their places, and tokens (B, L, D), without."""
+        dropout = self.config.dropout
+        clips = self.video(F.dropout(batch.video, dropout, self.training))[batch.video_index]
         clips = clips + self.places(place_waves(batch.video_mask).to(clips.dtype))
-        tokens = self.query(self.tokens(batch))
-        return clips, tokens + self.places(place_waves(batch.query_mask).to(tokens.dtype))
+        tokens = self.query(F.dropout(self.tokens(batch), dropout, self.training))
+        return clips, tokens
 
     def _locate(self, video: Tensor, query: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Centres and widths of the masks (B, N), as parts of the video."""
-        summary = self.summary.expand(len(video), 1, -1)
-        real = F.pad(batch.video_mask, (0, 1), value=True)
-        read = self.locate(
-            torch.cat([video, summary], dim=1),
-            query,
-            tgt_key_padding_mask=~real,
-            memory_key_padding_mask=~batch.query_mask,
+        query = query + self.places(place_waves(batch.query_mask).to(query.dtype))
+        read = self.decoder(
+            torch.cat([query, self.summary.expand(len(query), 1, -1)], dim=1),
+            video,
+            tgt_key_padding_mask=~F.pad(batch.query_mask, (0, 1), value=True),
+            memory_key_padding_mask=~batch.video_mask,
         )
         found = torch.sigmoid(self.masks(read[:, -1])).view(len(video), -1, 2)
-        return found[..., 0], found[..., 1].clamp(min=LEAST_WIDTH)
+        widths = found[..., 1] * self.config.most_width
+        return found[..., 0], widths.clamp(min=LEAST_WIDTH)
 
     def _hide(self, query_mask: Tensor) -> Tensor:
         """The words to rebuild (B, L) bool: a share of each sentence's, at least one."""
@@ -199,32 +203,34 @@ class GaussianProposals(nn.Module):
     def _rebuild(
         self, video: Tensor, query: Tensor, batch: Batch, masks: Tensor, hidden: Tensor
     ) -> Tensor:
-        """Mean loss of the hidden words (B, L), from the video under masks (B, N, T): (B, N)."""
+        """Mean loss of a sentence's words, from the video under masks (B, N, T): (B, N).
+
+        Each word is told from the words before it, of which some are hidden (B, L).
+        """
         size, count, length = *masks.shape[:2], query.shape[1]
         known = torch.where(hidden[..., None], self.masked, query)
+        known = torch.cat([self.start.expand(size, 1, -1), known[:, :-1]], dim=1)
+        known = known + self.places(place_waves(batch.query_mask).to(known.dtype))
         # The sentences of all masks stand behind one another, so that the video is read once for
-        # them; none sees the words of another one.
-        sentence = torch.arange(count * length, device=query.device) // length
-        apart = sentence[:, None] != sentence
+        # them; none sees the words of another one, and none its own next words.
+        place = torch.arange(count * length, device=query.device)
+        sentence = place // length
+        unseen = (sentence[:, None] != sentence) | (place[:, None] < place)
         # The logarithm of a mask, added to the logits of attention, multiplies its weights.
         faded = masks.clamp(min=FAINT).log().masked_fill(~batch.video_mask[:, None], -torch.inf)
         faded = faded.repeat_interleave(length, dim=1)  # (B, N L, T)
-        read = self.rebuild(
+        read = self.decoder(
             known.repeat(1, count, 1),
             video,
-            tgt_mask=apart,
-            tgt_key_padding_mask=~batch.query_mask.repeat(1, count),
+            tgt_mask=unseen,
             memory_mask=faded.repeat_interleave(self.config.num_heads, dim=0),
-        ).view(size, count, length, -1)
-        # Only hidden words are told, as many as the sentence with most of them has.
-        most = int(hidden.sum(dim=1).max())
-        places = hidden.float().topk(most, dim=1).indices  # (B, n)
-        picked = places[:, None, :, None].expand(-1, count, -1, read.shape[3])
-        logits = self.word(read.gather(2, picked)).permute(0, 3, 1, 2)  # (B, words, N, n)
-        words = batch.query_ids.gather(1, places)[:, None].expand(-1, count, -1)
-        losses = F.cross_entropy(logits, words, reduction="none")
-        losses = losses * hidden.gather(1, places)[:, None]
-        return losses.sum(dim=2) / hidden.sum(dim=1, keepdim=True).clamp(min=1)
+        )
+        real = batch.query_mask[:, None].expand(-1, count, -1)
+        words = batch.query_ids[:, None].expand(-1, count, -1)
+        told = self.word(read.view(size, count, length, -1)[real])  # (real words, words)
+        losses = torch.zeros(real.shape, dtype=told.dtype, device=told.device)
+        losses = losses.masked_scatter(real, F.cross_entropy(told, words[real], reduction="none"))
+        return losses.sum(dim=2) / real.sum(dim=2).clamp(min=1)
 
 
 def gaussian_masks(centres: Tensor, widths: Tensor, video_mask: Tensor, sharpness: float) -> Tensor:
@@ -247,12 +253,16 @@ def gaussian_masks(centres: Tensor, widths: Tensor, video_mask: Tensor, sharpnes
     return masks * video_mask[:, None]
 
 
-def _alike(masks: Tensor) -> Tensor:
-    """CPL's diversity: how far the masks' products are from `OVERLAP` times the identity."""
-    unit = F.normalize(masks, dim=2)
-    products = unit @ unit.transpose(1, 2)
+def _alike(masks: Tensor, video_mask: Tensor) -> Tensor:
+    """CPL's diversity: how far the masks' products are from `OVERLAP` times the identity.
+
+    A mask's product with itself grows as it narrows, so that this also says how wide it is.
+    """
+    lengths = video_mask.sum(dim=1)[:, None, None]
+    densities = masks / masks.sum(dim=2, keepdim=True) * lengths
+    products = densities @ densities.transpose(1, 2) / lengths / PLACES
     wanted = OVERLAP * torch.eye(masks.shape[1], device=masks.device)
-    return (products - wanted).square().sum()
+    return (products - wanted).square().sum(dim=(1, 2)).mean()
 
 
 def _decoder(config: GaussianConfig) -> nn.TransformerDecoder:

@@ -19,7 +19,7 @@ from bpnet.errors import ConfigError
 from bpnet.supervision_config import TEACHERS
 from bpnet.types import Batch, Sample
 from bpnet.weak.evidence import Evidence
-from bpnet.weak.gaussian import GaussianProposals, gaussian_masks
+from bpnet.weak.gaussian import GaussianProposals, _alike, gaussian_masks
 from bpnet.weak.run import WeakRun, span_metrics
 from bpnet.weak.teach import AnyTeacher, build_teacher
 from bpnet_features import ClipGrid
@@ -166,22 +166,43 @@ def test_gaussian_masks_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([[expected]]))
 
 
-def test_a_hidden_word_is_not_seen(weak_run: WeakRun) -> None:
-    """What stands in a masked place changes no reconstruction, only its target."""
+@pytest.mark.parametrize(
+    ("place", "hides", "seen"), [(1, True, False), (1, False, True), (3, False, False)]
+)
+def test_words_are_told_from_those_before_that_are_not_hidden(
+    weak_run: WeakRun, place: int, hides: bool, seen: bool
+) -> None:
+    """What stands in a hidden or in the last place changes no reconstruction, only its target."""
     teacher = fresh(weak_run, "gaussian")
     assert isinstance(teacher, GaussianProposals)
     batch = collate(samples(weak_run))
+    assert batch.query_mask.shape[1] == 4
     video, query = teacher._read(batch)
     hidden = torch.zeros_like(batch.query_mask)
-    hidden[:, 3] = True
+    hidden[:, place] = hides
     masks = batch.video_mask[:, None].float()
     other = query.clone()
-    other[:, 3] = 7.0
+    other[:, place] = 7.0
     with torch.no_grad():
         ours, theirs = (
             teacher._rebuild(video, one, batch, masks, hidden) for one in (query, other)
         )
-    torch.testing.assert_close(ours, theirs)
+    assert torch.allclose(ours, theirs) != seen
+
+
+def test_masks_that_differ_as_they_should_cost_nothing() -> None:
+    """A mask's product with itself is CPL's 0.146 in 50 places, whatever the length."""
+    for length in (50, 200):
+        mask = torch.ones(1, length, dtype=torch.bool)
+        # Of a normal distribution the product with itself is 1 / (2 d sqrt(pi)) for deviation d.
+        deviation = 1 / (2 * math.sqrt(math.pi) * 50 * 0.146)
+        widths = torch.full((1, 2), 9 * deviation)
+        far, near = (
+            _alike(gaussian_masks(torch.tensor([centres]), widths, mask, 9.0), mask).item()
+            for centres in ([0.25, 0.75], [0.5, 0.5])
+        )
+        assert far == pytest.approx(0, abs=1e-6)
+        assert near == pytest.approx(2 * 0.146**2, rel=1e-3)
 
 
 def test_one_mask_is_trained_without_diversity(weak_run: WeakRun, weak_root: Path) -> None:
