@@ -74,6 +74,7 @@ class ContextPool(nn.Module):
     strongest: Tensor
     weights: Tensor
     effective: Tensor
+    log_lift: Tensor
 
     def __init__(self, config: PoolConfig, feature_dim: int, num_concepts: int) -> None:
         super().__init__()
@@ -97,6 +98,8 @@ class ContextPool(nn.Module):
         self.register_buffer("strongest", torch.zeros(num_concepts, dtype=torch.int64))
         self.register_buffer("weights", torch.ones(num_concepts, 2))
         self.register_buffer("effective", torch.zeros(num_concepts))
+        # log P(k | z) / P(k) of each concept, where a video has none of its strata and where one.
+        self.register_buffer("log_lift", torch.zeros(num_concepts, 2))
         self.maps = ClassMaps(num_concepts, config.cicam_bins, config.cicam_rate)
 
     @property
@@ -167,6 +170,25 @@ class ContextPool(nn.Module):
         with_it = present[:, self.strongest]  # (B, K)
         weights = torch.where(with_it, self.weights[:, 1], self.weights[:, 0])
         return torch.where(concepts, weights, 1.0).prod(dim=1)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether there is any stratum; without one nothing is done."""
+        return bool(self.strata.any())
+
+    def told(self, present: Tensor, concepts: Tensor) -> Tensor:
+        """How much the contexts of videos alone speak for sentences.
+
+        Args:
+            present: Which prototypes each video has (V, M).
+            concepts: The concepts of each sentence (B, K) bool.
+
+        Returns:
+            log P(q | z) / P(q) (V, B), as if the concepts of a sentence, each with the contexts of
+            its own, were independent; 0 where none is adjusted.
+        """
+        lift = torch.where(self._has_stratum(present), self.log_lift[:, 1], self.log_lift[:, 0])
+        return lift @ concepts.to(lift.dtype).T
 
     def windows_of(self, clips: Clips) -> tuple[Tensor, int]:
         """How like each prototype the windows of one video are.
@@ -243,6 +265,7 @@ class ContextPool(nn.Module):
         self.status[~strong.any(dim=1)] = NO_CONTEXT
         self.status[~enough] = FEW_VIDEOS
         self._fit_weights(given, otherwise)
+        self._fit_lift(present, concepts)
         observed = self._observed(shown)
         self.prior.copy_(torch.bincount(observed, minlength=self.num_strata) / len(observed))
 
@@ -256,6 +279,19 @@ class ContextPool(nn.Module):
         given = self.pair_videos / self.concept_videos.clamp(min=1)[:, None]
         rest = (self.present_videos - self.pair_videos) / others.clamp(min=1)[:, None]
         return given, rest
+
+    def _has_stratum(self, present: Tensor) -> Tensor:
+        """Whether videos (V, M) have a stratum of each concept: (V, K) bool."""
+        return present.float() @ self.strata.T.float() > 0
+
+    def _fit_lift(self, present: Tensor, concepts: Tensor) -> None:
+        """Rates as if one more video had been seen, with each concept at its own rate P(k)."""
+        has = self._has_stratum(present)
+        rate = concepts.double().mean(dim=0)
+        for place, where in enumerate((~has, has)):
+            given = ((where & concepts).sum(dim=0) + rate) / (where.sum(dim=0) + 1)
+            self.log_lift[:, place] = (given / rate).log()
+        self.log_lift[~self.strata.any(dim=1)] = 0.0
 
     def _fit_weights(self, given: Tensor, otherwise: Tensor) -> None:
         """Weights that make the strongest stratum of a concept as frequent as without it."""

@@ -11,6 +11,15 @@ tell which sentence belongs to which video (InfoNCE, both ways).
 Two things let it find how far a moment extends, where attention finds its most telling clip alone.
 A clip is judged by itself, so that all clips of a moment that look alike are as high as the best
 one. And what is common to all sentences falls out, so that idle clips are at 0.
+
+With a context pool a video is trained to speak for a sentence by its contexts z as well,
+
+    log p(q | v, z) / p(q) = log p(q | z) / p(q) + log mean_t exp s_t
+
+whose first term is counted beforehand, and not learned: what the contexts tell is told from the
+first step on, and a clip that shows a context has nothing to add. Asked for any z, the sum over
+all z with their rates P(z) makes the first term 1, as sum_z P(z) p(q | z) = p(q): the activation of
+the clips is the answer, exactly.
 """
 
 from __future__ import annotations
@@ -30,6 +39,7 @@ from bpnet.types import Batch
 from bpnet.weak.hints import ActivationHint
 from bpnet.weak.pairs import QueryDataset, VideoClips
 from bpnet.weak.pseudo import best_spans
+from bpnet.weak.query_contexts import QueryContexts
 from bpnet.weak.sentences import Tokens
 from bpnet.weak.standard import Standardised, spread
 
@@ -47,13 +57,20 @@ class Evidence(nn.Module):
         sizes: Sizes that follow from the data.
         vectors: Vectors of the words, or None: they are learned.
         config: Width, dropout and options.
+        contexts: The concepts of the sentences and the pool; None: nothing is adjusted.
     """
 
     rivals: Tensor
 
-    def __init__(self, sizes: Sizes, vectors: Tensor | None, config: EvidenceConfig) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        vectors: Tensor | None,
+        config: EvidenceConfig,
+        contexts: QueryContexts | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.contexts = config, contexts
         self.tokens = Tokens(sizes, vectors)
         self.standard = Standardised(sizes.feature_dim)
         self.clip = nn.Linear(sizes.feature_dim, config.dim)
@@ -63,12 +80,14 @@ class Evidence(nn.Module):
         self.register_buffer("rivals", torch.zeros(NUM_RIVALS, config.dim))
 
     def begin(self, pairs: QueryDataset) -> None:
-        """Take the mean and the deviation of the clip features.
+        """Take the mean and the deviation of the clip features, and fit the pool.
 
         Args:
             pairs: The training sentences with their videos.
         """
         self.standard.fit(VideoClips(pairs))
+        if self.contexts is not None:
+            self.contexts.fit(pairs)
 
     def finish(self, pairs: QueryDataset) -> None:
         """Keep the sentences that a clip is compared with from now on.
@@ -103,6 +122,8 @@ class Evidence(nn.Module):
         evidence = evidence.masked_fill(~mask[:, None], NEGATIVE)
         counts = mask.sum(dim=1).to(forms.dtype)
         scores = evidence.logsumexp(dim=2) - counts.log()[:, None]
+        if self.contexts is not None:
+            scores = scores + self.contexts.told(batch)
         pairs = torch.arange(len(index), device=index.device)
         positive = scores[index, pairs]
         others = scores.masked_fill(own, NEGATIVE)

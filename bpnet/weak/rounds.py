@@ -28,7 +28,8 @@ from bpnet.errors import ConfigError
 from bpnet.ranks import ALONE, Ranks
 from bpnet.training.run import TrainingParts, train
 from bpnet.weak.labels import Opinion, read_labels, write_labels
-from bpnet.weak.mil_teacher import mil_config, pool_config
+from bpnet.weak.mil_teacher import mil_config
+from bpnet.weak.query_contexts import pool_config
 from bpnet.weak.run import WeakRun, run_settings
 from bpnet_features.atomic import write_atomically, write_text_atomically
 

@@ -27,6 +27,7 @@ from bpnet.weak.evidence import Evidence
 from bpnet.weak.gaussian import GaussianProposals
 from bpnet.weak.mil_teacher import MilTeacher
 from bpnet.weak.pairs import QueryDataset
+from bpnet.weak.query_contexts import QueryContexts, pool_config
 from bpnet.weak.teacher import Hint
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,13 @@ def build_teacher(
         case "gaussian":
             return GaussianProposals(sizes, vectors, config.supervision.gaussian)
         case _:
-            return Evidence(sizes, vectors, config.supervision.evidence)
+            pool = pool_config(config.supervision)
+            contexts = None
+            if sizes.query_dim:
+                log.warning("data.query_features has no words: evidence looks for no contexts")
+            elif pool.intervention != "none":
+                contexts = QueryContexts(vocabulary, vectors, queries, pool, sizes.feature_dim)
+            return Evidence(sizes, vectors, config.supervision.evidence, contexts)
 
 
 def teach(

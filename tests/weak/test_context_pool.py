@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -68,6 +69,30 @@ def test_the_context_is_a_stratum_and_the_object_is_none() -> None:
         [True, False, False, False],
         [False, True, True, False],
     ]
+
+
+def test_what_contexts_tell_by_hand() -> None:
+    """P(k | z) / P(k), as if one more video with the rate P(k) had been seen."""
+    pool = fitted((80, 10))
+    assert pool.adjusts
+    absent, present = math.log(20.5 / 111 / 0.5), math.log(80.5 / 91 / 0.5)
+    assert pool.log_lift[0].tolist() == pytest.approx([absent, present])
+    assert pool.log_lift[1].tolist() == [0, 0]  # it has no stratum
+    videos, _ = make_videos((80, 10))
+    batch = torch.from_numpy(np.stack([videos[0], videos[99]]))  # with the context, and without
+    seen = pool(batch, torch.ones(2, 16, dtype=torch.bool)).present
+    named = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    expected = torch.tensor([[present, 0, present, 0], [absent, 0, absent, 0]])
+    torch.testing.assert_close(pool.told(seen, named), expected)
+    # Over all contexts with their rates it tells nothing, but for the video that was not seen.
+    rates = torch.tensor([0.55, 0.45])
+    assert float(rates @ pool.log_lift[0].exp()) == pytest.approx(1, abs=0.01)
+
+
+def test_without_strata_nothing_is_told() -> None:
+    pool = fitted((50, 50))
+    assert not pool.adjusts
+    assert not pool.log_lift.any()
 
 
 def test_fitted_prototypes_find_the_same() -> None:
@@ -164,6 +189,7 @@ def test_the_report_says_what_was_found_before_and_after() -> None:
     assert "cup: 100 videos, adjusted, 25 effective samples" in text
     assert "in 80.0% of its videos, in 10.0% of the others; after the adjustment 10.0%" in text
     assert f"v{stratum.examples[0].video} at {stratum.examples[0].first_clip / 2:g} s" in text
+    assert "not identifiable: 1 concepts (dog)" in text
     backdoor = fitted((80, 10), dataclasses.replace(CONFIG, intervention="backdoor"))
     (stratum,) = pool_report(backdoor, names)[0].strata
     assert stratum.after == pytest.approx(0.45)  # the rate in all videos
