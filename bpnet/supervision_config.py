@@ -122,7 +122,8 @@ class SupervisionConfig:
             from which it is taught as well; 1: never.
         evidence: The teacher ``evidence``.
         mil: The losses of the teacher ``mil``, see `bpnet.weak.mil.MilConfig`.
-        pool: What it does about contexts, see `bpnet.weak.pool_config.PoolConfig`.
+        pool: What ``evidence`` and ``mil`` do about contexts, see
+            `bpnet.weak.pool_config.PoolConfig`.
         gaussian: The teacher ``gaussian``.
     """
 

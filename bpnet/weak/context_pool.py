@@ -98,7 +98,8 @@ class ContextPool(nn.Module):
         self.register_buffer("strongest", torch.zeros(num_concepts, dtype=torch.int64))
         self.register_buffer("weights", torch.ones(num_concepts, 2))
         self.register_buffer("effective", torch.zeros(num_concepts))
-        # log P(k | z) / P(k) of each concept, where a video has none of its strata and where one.
+        # log P(k | z) / P(k) of each concept, where a video has none of its strata and where one; 0
+        # where the concept itself is not seen.
         self.register_buffer("log_lift", torch.zeros(num_concepts, 2))
         self.maps = ClassMaps(num_concepts, config.cicam_bins, config.cicam_rate)
 
@@ -172,9 +173,9 @@ class ContextPool(nn.Module):
         return torch.where(concepts, weights, 1.0).prod(dim=1)
 
     @property
-    def adjusts(self) -> bool:
-        """Whether there is any stratum; without one nothing is done."""
-        return bool(self.strata.any())
+    def tells(self) -> bool:
+        """Whether `told` tells anything."""
+        return bool(self.log_lift.any())
 
     def told(self, present: Tensor, concepts: Tensor) -> Tensor:
         """How much the contexts of videos alone speak for sentences.
@@ -185,7 +186,8 @@ class ContextPool(nn.Module):
 
         Returns:
             log P(q | z) / P(q) (V, B), as if the concepts of a sentence, each with the contexts of
-            its own, were independent; 0 where none is adjusted.
+            its own, were independent. A concept of which no prototype is in nearly all of its
+            videos tells nothing: what comes and goes may then be its own looks.
         """
         lift = torch.where(self._has_stratum(present), self.log_lift[:, 1], self.log_lift[:, 0])
         return lift @ concepts.to(lift.dtype).T
@@ -265,7 +267,8 @@ class ContextPool(nn.Module):
         self.status[~strong.any(dim=1)] = NO_CONTEXT
         self.status[~enough] = FEW_VIDEOS
         self._fit_weights(given, otherwise)
-        self._fit_lift(present, concepts)
+        itself = (strong & (given >= config.necessary_presence)).any(dim=1)
+        self._fit_lift(present, concepts, self.strata.any(dim=1) & itself)
         observed = self._observed(shown)
         self.prior.copy_(torch.bincount(observed, minlength=self.num_strata) / len(observed))
 
@@ -284,14 +287,14 @@ class ContextPool(nn.Module):
         """Whether videos (V, M) have a stratum of each concept: (V, K) bool."""
         return present.float() @ self.strata.T.float() > 0
 
-    def _fit_lift(self, present: Tensor, concepts: Tensor) -> None:
+    def _fit_lift(self, present: Tensor, concepts: Tensor, used: Tensor) -> None:
         """Rates as if one more video had been seen, with each concept at its own rate P(k)."""
         has = self._has_stratum(present)
         rate = concepts.double().mean(dim=0)
         for place, where in enumerate((~has, has)):
             given = ((where & concepts).sum(dim=0) + rate) / (where.sum(dim=0) + 1)
             self.log_lift[:, place] = (given / rate).log()
-        self.log_lift[~self.strata.any(dim=1)] = 0.0
+        self.log_lift[~used] = 0.0
 
     def _fit_weights(self, given: Tensor, otherwise: Tensor) -> None:
         """Weights that make the strongest stratum of a concept as frequent as without it."""

@@ -24,6 +24,7 @@ the clips is the answer, exactly.
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
@@ -42,6 +43,8 @@ from bpnet.weak.pseudo import best_spans
 from bpnet.weak.query_contexts import QueryContexts
 from bpnet.weak.sentences import Tokens
 from bpnet.weak.standard import Standardised, spread
+
+log = logging.getLogger(__name__)
 
 SCALE = 4.0  # of the forms at the start: so that they tell something from the first step on
 NUM_RIVALS = 512  # sentences of the training part that a clip is compared with at the end
@@ -88,6 +91,7 @@ class Evidence(nn.Module):
         self.standard.fit(VideoClips(pairs))
         if self.contexts is not None:
             self.contexts.fit(pairs)
+            log.info("evidence is told of the contexts of: %s", self.contexts.named_as_told())
 
     def finish(self, pairs: QueryDataset) -> None:
         """Keep the sentences that a clip is compared with from now on.

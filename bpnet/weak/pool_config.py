@@ -17,7 +17,8 @@ class PoolConfig:
         intervention: ``none``: there is no pool. ``cicam``: CI-CAM's maps, in time, a negative
             control. ``backdoor``: the network is told the context of each training video, and is
             asked without it: all contexts, by their rates. ``stratified``: videos are weighted so
-            that the context of a concept is as frequent with it as without it.
+            that the context of a concept is as frequent with it as without it. The teacher
+            ``evidence`` knows ``none`` and ``backdoor``.
         num_prototypes: Prototypes M.
         merge_cosine: Cosine from which two prototypes are one.
         min_clips: Neighbouring clips whose mean is compared with a prototype: one clip is noise.
@@ -30,7 +31,7 @@ class PoolConfig:
         min_without: So is one with fewer videos without the stratum.
         min_effective: So is, with ``stratified``, one whose weights leave fewer effective samples.
         context_negatives: Whether the negatives of a pair are those of its own context, where the
-            batch has any; not read with ``none``.
+            batch has any; not read with ``none``, refused with ``evidence``.
         cicam_rate: Share lambda that a batch adds to the maps of ``cicam``.
         cicam_bins: Bins of relative time of those maps.
     """

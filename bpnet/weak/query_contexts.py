@@ -104,9 +104,16 @@ class QueryContexts(nn.Module):
         lines = report_lines(pool_report(self.pool, self.concepts, videos), videos.where)
         log.info("what comes with the concepts of the sentences:\n%s", "\n".join(lines))
 
+    def named_as_told(self) -> str:
+        """The concepts about which `told` tells something, in words."""
+        if self.pool is None or not self.pool.tells:
+            return "none"
+        places = self.pool.log_lift.any(dim=1).nonzero().flatten().tolist()
+        return "; ".join(self.concepts.name(place) for place in places)
+
     def told(self, batch: Batch) -> Tensor:
         """How much the contexts of videos alone speak for sentences: (V, B), see `ContextPool`."""
-        if self.pool is None or not self.pool.adjusts:
+        if self.pool is None or not self.pool.tells:
             return batch.video.new_zeros(())
         present = self.pool(batch.video, batch.clip_mask()).present
         return self.pool.told(present, self.of_queries(batch))

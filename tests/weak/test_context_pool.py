@@ -74,7 +74,7 @@ def test_the_context_is_a_stratum_and_the_object_is_none() -> None:
 def test_what_contexts_tell_by_hand() -> None:
     """P(k | z) / P(k), as if one more video with the rate P(k) had been seen."""
     pool = fitted((80, 10))
-    assert pool.adjusts
+    assert pool.tells
     absent, present = math.log(20.5 / 111 / 0.5), math.log(80.5 / 91 / 0.5)
     assert pool.log_lift[0].tolist() == pytest.approx([absent, present])
     assert pool.log_lift[1].tolist() == [0, 0]  # it has no stratum
@@ -90,9 +90,15 @@ def test_what_contexts_tell_by_hand() -> None:
 
 
 def test_without_strata_nothing_is_told() -> None:
-    pool = fitted((50, 50))
-    assert not pool.adjusts
-    assert not pool.log_lift.any()
+    assert not fitted((50, 50)).tells
+
+
+def test_looks_of_a_concept_that_is_not_seen_itself_tell_nothing() -> None:
+    """Half of the cups are blue, the others have no prototype: blue cups are no context of cups."""
+    videos, concepts = make_videos((80, 10))
+    pool = ContextPool(CONFIG, DIM, 2).fit(videos, concepts, prototypes=PROTOTYPES[1:])
+    assert pool.strata.any()
+    assert not pool.tells
 
 
 def test_fitted_prototypes_find_the_same() -> None:

@@ -112,7 +112,7 @@ def test_a_pool_that_stands_aside_changes_nothing(weak_root: Path, tmp_path: Pat
     expected = taught(none, tmp_path / "none")[1]
     found = taught(config(weak_root), tmp_path / "aside")[1]
     assert expected.contexts is None and found.contexts is not None
-    assert not found.contexts.pool.adjusts
+    assert not found.contexts.pool.tells
     for name, value in expected.state_dict().items():
         assert torch.equal(value, found.state_dict()[name]), name
 

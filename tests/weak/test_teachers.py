@@ -233,3 +233,5 @@ def test_token_features_have_no_words(weak_run: WeakRun) -> None:
     for name in ("gaussian", "mil"):
         with pytest.raises(ConfigError, match=r"data.query_features.*use teachers=\[evidence\]"):
             build_teacher(name, weak_run.config, sizes, None, weak_run._vocabulary, [])
+    evidence = build_teacher("evidence", weak_run.config, sizes, None, weak_run._vocabulary, [])
+    assert isinstance(evidence, Evidence) and evidence.contexts is None
