@@ -17,9 +17,9 @@ With a context pool a video is trained to speak for a sentence by its contexts z
     log p(q | v, z) / p(q) = log p(q | z) / p(q) + log mean_t exp s_t
 
 whose first term is counted beforehand, and not learned: what the contexts tell is told from the
-first step on, and a clip that shows a context has nothing to add. Asked for any z, the sum over
-all z with their rates P(z) makes the first term 1, as sum_z P(z) p(q | z) = p(q): the activation of
-the clips is the answer, exactly.
+first step on, and a clip that shows a context has nothing to add. Asked without z, the factor
+p(q | z) / p(q) is summed over all z with their rates P(z), and is 1, as sum_z P(z) p(q | z) = p(q):
+the activation of the clips is the answer as it stands.
 """
 
 from __future__ import annotations
