@@ -7,7 +7,7 @@ python scripts/evaluate_activitynet.py checkpoint=RUN data.features=FILE data.an
 
 import sys
 
-from bpnet.cli.evaluate import main
+from bpnet.cli.main import main
 
 if __name__ == "__main__":
-    main(["data.dataset=activitynet", "split=val_1", *sys.argv[1:]])
+    main(["evaluate", "data.dataset=activitynet", "split=val_1", *sys.argv[1:]])

@@ -5,7 +5,7 @@ python scripts/evaluate_charades.py checkpoint=RUN data.features=FILE data.annot
 
 import sys
 
-from bpnet.cli.evaluate import main
+from bpnet.cli.main import main
 
 if __name__ == "__main__":
-    main(["data.dataset=charades_sta", "split=test", *sys.argv[1:]])
+    main(["evaluate", "data.dataset=charades_sta", "split=test", *sys.argv[1:]])

@@ -5,7 +5,7 @@ python scripts/evaluate_tacos.py checkpoint=RUN data.features=FILE data.annotati
 
 import sys
 
-from bpnet.cli.evaluate import main
+from bpnet.cli.main import main
 
 if __name__ == "__main__":
-    main(["data.dataset=tacos_2dtan", "split=test", *sys.argv[1:]])
+    main(["evaluate", "data.dataset=tacos_2dtan", "split=test", *sys.argv[1:]])

@@ -2,7 +2,7 @@
 
 import sys
 
-from bpnet.cli.train import main
+from bpnet.cli.main import main
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(["train", *sys.argv[1:]])

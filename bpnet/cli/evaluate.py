@@ -117,5 +117,7 @@ def _line(prediction: Prediction) -> str:
     )
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+if __name__ == "__main__":  # as torchrun starts it
+    from bpnet.cli.main import main as bpnet
+
+    bpnet(["evaluate", *sys.argv[1:]])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import re
 import sys
 
 import bpnet
+from bpnet.cli.output import standard_output
 from bpnet.errors import BPNetError
 
 COMMANDS = {
@@ -33,11 +33,14 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: The command line without the program's name; None: that of the process.
 
     Raises:
-        SystemExit: With 2 where the command line or an input is wrong.
+        SystemExit: With 2 where the command line or an input is wrong; with 141 where nobody reads
+            what is printed any more.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a letter, shows "?"
+    with standard_output():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> None:
     match arguments:
         case [] | ["-h" | "--help", *_]:
             print(_help())
@@ -49,15 +52,12 @@ def main(arguments: list[str] | None = None) -> None:
             module = importlib.import_module(f"bpnet.cli.{command.replace('-', '_')}")
             try:
                 module.main(rest)
-                sys.stdout.flush()  # where a reader that has gone away is noticed here, not at exit
             except BPNetError as err:
                 print(f"{type(err).__name__}: {err}", file=sys.stderr)
                 raise SystemExit(2) from None
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 raise SystemExit(130) from None
-            except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         case [command, *_]:
             print(f"bpnet: no command {command!r}\n\n{_help()}", file=sys.stderr)
             raise SystemExit(2)

@@ -72,5 +72,7 @@ def _train(values: dict[str, Any], run_dir: Path, ranks: Ranks) -> None:
         print(json.dumps({"run_dir": str(run_dir), **found}))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+if __name__ == "__main__":  # as torchrun starts it
+    from bpnet.cli.main import main as bpnet
+
+    bpnet(["train", *sys.argv[1:]])

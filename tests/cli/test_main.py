@@ -15,6 +15,7 @@ import pytest
 
 import bpnet as package
 from bpnet.cli.main import COMMANDS
+from bpnet.cli.output import READER_GONE
 
 HEAVY = ("torch", "torchtext", "hydra", "omegaconf", "safetensors", "av", "matplotlib")
 
@@ -128,10 +129,32 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert (process.returncode, error.splitlines()[-1]) == (130, "interrupted")
 
 
-def test_a_reader_that_goes_away(tmp_path: Path) -> None:
-    """As in ``bpnet ... | head``."""
-    command = [sys.executable, "-m", "bpnet.cli.main", "data", "download", "--list"]
+@pytest.mark.parametrize(
+    "arguments", [["data", "download", "--list"], ["localize", "--help"], ["train", "--cfg", "job"]]
+)
+def test_a_reader_that_goes_away(arguments: list[str]) -> None:
+    """As in ``bpnet ... | head``: argparse, Hydra and our own lines end alike, without a word."""
+    command = [sys.executable, "-m", "bpnet.cli.main", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
-        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
+        assert (process.stderr.read(), process.wait(60)) == (b"", READER_GONE)
+
+
+def test_an_evaluation_that_nobody_reads(
+    bpnet, monkeypatch: pytest.MonkeyPatch, run_dir: Path, tmp_path: Path
+) -> None:
+    """It logs to where it prints, so that not even its logging may complain."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        status, _, err = bpnet("evaluate", f"checkpoint={run_dir}", "split=test", f"out={tmp_path}")
+        assert sys.stdout is pipe
+    assert (status, err) == (READER_GONE, "")
+
+
+def test_without_standard_output(process) -> None:
+    """As in ``bpnet ... >&-``."""
+    code = "import sys; sys.stdout = None; from bpnet.cli.main import main; main(['--version'])"
+    assert process("-c", code) == (0, "", "")
