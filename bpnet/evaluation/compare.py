@@ -13,6 +13,7 @@ import numpy as np
 from bpnet.config import EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.errors import ConfigError
+from bpnet.evaluation.answered_part import answer_part
 from bpnet.evaluation.bootstrap import (
     LEVEL,
     NUM_RESAMPLES,
@@ -20,7 +21,6 @@ from bpnet.evaluation.bootstrap import (
     bootstrap,
     interval_notes,
 )
-from bpnet.evaluation.evaluate import answer_part
 from bpnet.evaluation.intervals import Array
 from bpnet.evaluation.matching import match_predictions
 from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibration import Calibration
 from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.stage_one import boundary_probabilities
@@ -57,6 +58,19 @@ class Prediction:
         places = places.clip(0, len(self.highlight_scores) - 1)
         scores: list[float] = self.highlight_scores[places].tolist()
         return scores
+
+    def answer(self) -> Answer:
+        """What of it is scored."""
+        saliency = None
+        if self.annotation is not None and self.annotation.saliency is not None:
+            saliency = self.saliency(self.annotation.saliency.clip_seconds)
+        return Answer(
+            moments=_seconds(self.moments),
+            scores=[moment.score for moment in self.moments],
+            stage_one=_seconds(self.stage_one),
+            stage_one_scores=[moment.score for moment in self.stage_one],
+            saliency=saliency,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """One line of ``predictions.jsonl``: times in seconds."""
@@ -135,3 +149,9 @@ def _with_probabilities(moments: Sequence[Moment], calibration: Calibration) -> 
 
 def _moment(seconds: npt.NDArray[np.float64], score: float) -> Moment:
     return Moment(float(seconds[0]), float(seconds[1]), float(score))
+
+
+def _seconds(moments: Sequence[Moment]) -> npt.NDArray[np.float64]:
+    """Starts and ends of moments (n, 2)."""
+    pairs = [(moment.start_seconds, moment.end_seconds) for moment in moments]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)

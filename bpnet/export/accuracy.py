@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from bpnet.config import EvaluateConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
+from bpnet.evaluation.answered_part import answer_part
 from bpnet.evaluation.answers import Answer
-from bpnet.evaluation.evaluate import answer_part
 from bpnet.evaluation.score import metric_rows
 from bpnet.export.check import Answerer, inputs_of
 from bpnet.export.program import Signature

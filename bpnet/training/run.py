@@ -30,7 +30,6 @@ from bpnet.distributed import (
 )
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.ceiling import grid_ceiling
-from bpnet.evaluation.evaluate import validation_metrics
 from bpnet.evaluation.parts import parts_digest, read_parts
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.models.grounder import Grounder
@@ -40,7 +39,7 @@ from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import TrainingState, deciding_settings, find_state, keep_best
 from bpnet.training.step import autocast_dtype
-from bpnet.training.validation import Validation, answer
+from bpnet.training.validation import Validation, answer, validation_metrics
 from bpnet.types import Annotation
 from bpnet.version import __version__
 

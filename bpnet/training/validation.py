@@ -9,8 +9,10 @@ import torch
 
 from bpnet.config import TrainerConfig
 from bpnet.data.dataset import Samples
-from bpnet.evaluation.evaluate import predict_all
+from bpnet.evaluation.metrics import localization_metrics
+from bpnet.evaluation.predict import predict_all
 from bpnet.evaluation.predictions import Prediction
+from bpnet.evaluation.protocols import Protocol
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 
@@ -55,3 +57,17 @@ def answer(
         device=device,
         ranks=ranks,
     )
+
+
+def validation_metrics(predictions: Sequence[Prediction], rules: Protocol) -> dict[str, float]:
+    """R@n,IoU=m and mIoU of stage two, in percent.
+
+    Args:
+        predictions: With their annotations.
+        rules: The protocol.
+
+    Returns:
+        Percent by name.
+    """
+    targets = [one.annotation.moments for one in predictions if one.annotation is not None]
+    return localization_metrics([one.answer().moments for one in predictions], targets, rules)

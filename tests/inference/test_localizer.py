@@ -29,8 +29,8 @@ from bpnet.errors import (
     FeatureError,
     MissingVideoError,
 )
-from bpnet.evaluation.evaluate import predict
 from bpnet.evaluation.metrics import tiou
+from bpnet.evaluation.predict import predict
 from bpnet.evaluation.predictions import Prediction
 from bpnet_features import ClipGrid, FeatureSpec, FeatureStore, FeatureWriter
 from bpnet_features.backbones.backbone import Extraction

@@ -27,8 +27,9 @@ from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import build_vocabulary
 from bpnet.distributed import pick_rank_device
 from bpnet.errors import ConfigError
-from bpnet.evaluation.evaluate import evaluate, predict, share
+from bpnet.evaluation.evaluate import evaluate
 from bpnet.evaluation.parts import read_parts
+from bpnet.evaluation.predict import predict, share
 from bpnet.ranks import Ranks
 from bpnet.training.metrics_log import METRICS
 from bpnet.training.run import train
