@@ -3,7 +3,7 @@
 Each video is encoded once and kept on disk, under a name made of what it holds, so a library opens
 quickly again, and a changed video is encoded anew. Of every window of a video the index holds a
 vector for each of some pieces: the mean of their similarity keys, which training pulls towards
-those of the sentences about them (`bpnet.models.losses.contrast_loss`). The pieces nearest to a
+those of the sentences about them (`bpnet.models.contrast.contrast_loss`). The pieces nearest to a
 query name the windows that the model then judges, so a further video costs next to nothing.
 """
 
@@ -31,9 +31,9 @@ from bpnet.inference.judge import EncodedQueries, Query
 from bpnet.inference.localizer import Localizer
 from bpnet.inference.opened import POSITIONS_AT_ONCE, Progress, check_wanted
 from bpnet.inference.windows import Window, best_moments
+from bpnet.models.contrast import TEMPERATURE
 from bpnet.models.encoder import joined
 from bpnet.models.fusion import span_weights
-from bpnet.models.losses import TEMPERATURE
 from bpnet.types import FoundMoment
 from bpnet_features.atomic import write_atomically
 

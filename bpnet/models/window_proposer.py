@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bpnet.models.averages import masked_mean
 from bpnet.models.sizes import possibly
 from bpnet.spans import paired_tiou
 
@@ -102,4 +103,4 @@ def window_loss(
     overlaps = paired_tiou(windows.spans, target_spans[:, None].to(windows.spans.dtype))
     targets = ((overlaps - low) / (high - low)).clamp(0, 1)
     entropy = F.binary_cross_entropy_with_logits(windows.logits, targets, reduction="none")
-    return entropy.masked_fill(~windows.mask, 0).sum() / windows.mask.sum()
+    return masked_mean(entropy, windows.mask)

@@ -17,7 +17,8 @@ from bpnet.data.vslnet_words import read_vslnet_words
 from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet
 from bpnet.models.build import Sizes, build_model
-from bpnet.models.losses import bpnet_losses, highlight_targets
+from bpnet.models.losses import bpnet_losses
+from bpnet.models.stage_one_losses import highlight_targets
 from bpnet.models.vslnet_weights import from_vslnet, table
 from bpnet.training.optim import build_optimizer
 from bpnet_features import ClipGrid

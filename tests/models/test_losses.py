@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from bpnet.errors import ConfigError
-from bpnet.models.losses import (
+from bpnet.models.losses import bpnet_losses
+from bpnet.models.proposal_losses import matching_loss, mismatch_loss
+from bpnet.models.stage_one_losses import (
     boundary_loss,
-    bpnet_losses,
     consistency_loss,
     highlight_loss,
     highlight_targets,
-    matching_loss,
-    mismatch_loss,
 )
 from bpnet.types import Proposals
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bpnet.models.dense_proposer import DenseProposer, PointPredictions, assign, dense_loss
-from bpnet.models.losses import overlap_loss, pair_loss, refinement_loss
+from bpnet.models.proposal_losses import refinement_loss
 from bpnet.models.set_proposer import SetProposer, SlotPredictions, match, set_loss
+from bpnet.models.stage_one_losses import overlap_loss, pair_loss
 from bpnet.models.window_proposer import WindowProposer, WindowScores, window_loss
 from bpnet.types import Proposals
 

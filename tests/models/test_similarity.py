@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bpnet.models.bpnet import BPNet
-from bpnet.models.losses import contrast_loss
+from bpnet.models.contrast import contrast_loss
 from bpnet.models.similarity import SCALE, Similarity, similarities
 from bpnet.types import Batch
 
