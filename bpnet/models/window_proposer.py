@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bpnet.models.averages import masked_mean
 from bpnet.models.sizes import possibly
+from bpnet.models.span_means import Summed
 from bpnet.spans import paired_tiou
 
 # Clips, and clips between two windows: the sliding windows in the code of BPNet's first author.
@@ -59,13 +60,8 @@ class WindowProposer(nn.Module):
         whole = torch.stack([torch.zeros_like(lengths), lengths], dim=-1).to(spans)
         spans = torch.cat([whole[:, None], spans[None].expand(frames.shape[0], -1, -1)], dim=1)
         mask = F.pad(mask, (1, 0), value=True)
-        sums = F.pad((frames * video_mask[..., None]).float().cumsum(dim=1), (0, 0, 1, 0))
-        start, end = (
-            sums.gather(1, edge.long()[..., None].expand(-1, -1, sums.shape[2]))
-            for edge in spans.clamp(max=frames.shape[1]).unbind(dim=-1)
-        )
-        pooled = ((end - start) / (spans[..., 1:] - spans[..., :1])).to(frames.dtype)
-        return WindowScores(spans, self.score(pooled).squeeze(-1).float(), mask)
+        means = Summed.of(frames * video_mask[..., None]).means(spans.clamp(max=frames.shape[1]))
+        return WindowScores(spans, self.score(means).squeeze(-1).float(), mask)
 
 
 def sliding_windows(num_clips: int) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bpnet.models.span_means import Summed
+
 ITERATIONS = 40
 STARTS = (0.5, 0.75, 0.9, 0.97)  # shares of videos without it, from which the fit begins
 # Probability of having it from which a video counts so. It is low: who misses a concept in its own
@@ -38,9 +40,8 @@ def window_directions(
     first = torch.arange(video.shape[1], device=video.device)
     whole = first + width <= lengths
     end = (first + width).clamp(max=video.shape[1])
-    sums = F.pad((video * mask[..., None]).cumsum(dim=1), (0, 0, 1, 0))  # (V, T + 1, C)
-    ends = sums.gather(1, end[..., None].expand(-1, -1, video.shape[2]))
-    means = (ends - sums[:, :-1]) / width[..., None]
+    spans = torch.stack([first.expand_as(end), end], dim=-1).to(video)
+    means = Summed.of(video * mask[..., None]).means(spans)
     return F.normalize(means, dim=-1) * whole[..., None], whole
 
 
