@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bpnet.app.limits import Limits
+from bpnet.web.uploads import check_upload
 from bpnet_features.clips import cut_clip
 from bpnet_features.video import VideoInfo, load_av, probe
 
@@ -29,7 +30,7 @@ def take_upload(upload: Path, folder: Path) -> Path:
 
 
 def check_video(video: Path, limits: Limits) -> VideoInfo:
-    """Refuse what is too large, too long, or no video.
+    """Refuse what is too large, too long, or no video that holds its own pictures.
 
     Args:
         video: The file.
@@ -42,6 +43,7 @@ def check_video(video: Path, limits: Limits) -> VideoInfo:
         FeatureError: The file cannot be read, or is larger or longer than the limits.
     """
     limits.check_bytes(video.stat().st_size)
+    check_upload(video)
     info = probe(video)
     limits.check_seconds(info.duration_seconds)
     return info

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +15,11 @@ from bpnet.app.desk import Desk
 from bpnet.app.downloads import write_answers, write_clips, write_moments
 from bpnet.app.limits import Limits
 from bpnet.app.visit import Answers, Visit, Visits
-from bpnet.errors import BPNetError, ConfigError
+from bpnet.errors import BPNetError
 from bpnet.inference.localizer import Localizer
 from bpnet.report.media import media_type
 from bpnet.report.template import PICTURE_STYLE
+from bpnet.web.listen import address, listen
 
 _STATIC = Path(__file__).parent / "static"
 _WRITERS: dict[str, Callable[[Visit, Answers, Path], None]] = {
@@ -56,7 +56,7 @@ def serve(
     import uvicorn
 
     with (
-        _listening(host, port) as listener,
+        listen(host, port) as listener,
         tempfile.TemporaryDirectory(prefix="bpnet-app-") as folder,
     ):
         # Otherwise SIGTERM would end the process before the folder is removed.
@@ -65,8 +65,7 @@ def serve(
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is told to anybody
         desk = Desk(localizer, Visits(Path(folder) / "visits", limits.visits), limits, library)
         app = build_app(desk, note, examples)
-        shown = f"[{host}]" if ":" in host else host
-        print(f"open http://{shown}:{listener.getsockname()[1]} (Ctrl+C ends it)", flush=True)
+        print(f"open {address(listener)} (Ctrl+C ends it)", flush=True)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -155,14 +154,3 @@ class _Files:
             return PlainTextResponse(str(err), 422)
         gone = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, filename=file, background=gone)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens already: a taken port is told before anything else is done."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as err:
-        raise ConfigError(
-            f"host={host!r}, port={port}: cannot listen there ({err}); give another --port"
-        ) from err

@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> None:
 
     from bpnet.build import check_spec
     from bpnet.inference.localizer import Localizer
-    from bpnet.serve.server import listen, serve
+    from bpnet.serve.server import serve
+    from bpnet.web.listen import listen
     from bpnet_features import open_features
 
     with listen(args.host, args.port) as listening:

@@ -10,12 +10,8 @@ from typing import BinaryIO
 from bpnet.errors import FeatureError
 from bpnet.inference.localizer import Localizer
 from bpnet.inference.opened import OpenedVideo, SecondsProgress
-from bpnet_features.video import load_av, probe
-
-# Files that hold their pictures themselves. FFmpeg also reads playlists, which name other files and
-# addresses: an upload could make the service open those.
-CONTAINERS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif"
-MAX_PIXELS = 8192 * 4320  # of a frame, which is decoded before it is made small
+from bpnet.web.uploads import check_upload
+from bpnet_features.video import probe
 
 
 def open_upload(
@@ -45,7 +41,7 @@ def open_upload(
     try:
         with path.open("xb") as copy:
             shutil.copyfileobj(file, copy, 2**20)
-        _check_header(path)
+        check_upload(path)
         duration = probe(path).duration_seconds
         if duration > max_duration_seconds:
             raise FeatureError(
@@ -57,22 +53,3 @@ def open_upload(
         raise FeatureError(str(err).replace(str(path), "the upload")) from err
     finally:
         path.unlink(missing_ok=True)
-
-
-def _check_header(path: Path) -> None:
-    """Refuse what must not even be decoded."""
-    av = load_av()
-    try:
-        with av.open(str(path), options={"format_whitelist": CONTAINERS}) as container:
-            sizes = [(one.width, one.height) for one in container.streams.video]
-    except av.FFmpegError as err:
-        raise FeatureError(
-            f"the upload cannot be read ({err.strerror}): not a video file, or damaged; expected "
-            f"one of {CONTAINERS.replace(',', ', ')}"
-        ) from err
-    for width, height in sizes:
-        if width * height > MAX_PIXELS:
-            raise FeatureError(
-                f"the upload has frames of {width} x {height} pixels: expected at most "
-                f"{MAX_PIXELS}; make it smaller with ffmpeg"
-            )

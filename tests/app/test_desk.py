@@ -86,6 +86,18 @@ def test_what_is_too_much(
     assert folders(tmp_path) == []
 
 
+def test_a_playlist_is_no_video(make_desk: Make, video: Path, tmp_path: Path) -> None:
+    """FFmpeg would open the file that it names: nothing of this machine is shown so."""
+    playlist = tmp_path / "holiday.mp4"
+    playlist.write_text(f"ffconcat version 1.0\nfile {video.name}\n")
+    shutil.copy(video, tmp_path)
+    desk = make_desk()
+    desk.library = {"holiday": playlist}
+    with pytest.raises(FeatureError, match="video 'holiday': cannot be read"):
+        desk.open_chosen(SESSION, "holiday", silent)
+    assert folders(tmp_path) == []
+
+
 def test_limits_are_numbers_above_zero() -> None:
     with pytest.raises(ConfigError, match="minutes=0: expected a number > 0"):
         Limits(minutes=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bpnet.serve.server import listen
+from bpnet.web.listen import listen
 from bpnet_features import FeatureSpec, FeatureWriter
 
 

@@ -19,8 +19,9 @@ from bpnet import Localizer
 from bpnet.serve.access import Access, hosts_for
 from bpnet.serve.app import make_app
 from bpnet.serve.limits import Limits
-from bpnet.serve.server import listen, make_server
+from bpnet.serve.server import make_server
 from bpnet.serve.service import Service
+from bpnet.web.listen import listen
 from bpnet_features import FeatureSource, FeatureStore, FeatureWriter
 from bpnet_features.backbones.grid import GRID_SPEC
 
