@@ -132,13 +132,13 @@ class ClipGrid:
         """
         low, high = self.to_clips((start_seconds, end_seconds))
         # For a fixed other end the IoU falls off on both sides of the true time, so the best edge
-        # is one of its two neighbours, or the next edge where start and end would fall together.
+        # is one of its two neighbours; where both fall together, it is the cell that begins there.
         last = self.num_clips - 1
         starts = sorted({min(int(np.floor(low)), last), min(int(np.ceil(low)), last)})
-        ends = {int(np.floor(high)), int(np.ceil(high))} | {start + 1 for start in starts}
+        ends = sorted({int(np.floor(high)), int(np.ceil(high))})
         best, best_iou = (starts[0], starts[0] + 1), -1.0
         for start in starts:
-            for end in sorted(end for end in ends if end > start):
+            for end in (end for end in ends if end > start):
                 left, right = self.edges_seconds[start], self.edges_seconds[end]
                 overlap = max(0.0, min(right, end_seconds) - max(left, start_seconds))
                 iou = overlap / (max(right, end_seconds) - min(left, start_seconds))

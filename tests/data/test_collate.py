@@ -93,9 +93,48 @@ def test_to_a_device() -> None:
 
 def test_fewer_moments_repeat_the_first() -> None:
     """So that the nearest of them stays the nearest."""
-    one, two = sample(4, 2, 4), sample(4, 2, 4, seed=1)
-    two = dataclasses.replace(two, target_cells=np.array([[1, 3], [0, 1]]))
-    one = dataclasses.replace(one, target_cells=np.array([[2, 4]]))
-    batch = collate([one, two])
+    cells = [[[2, 4]], [[1, 3], [0, 1]], [[0, 1], [1, 2], [3, 4]]]
+    one = sample(4, 2, 4)
+    batch = collate([dataclasses.replace(one, target_cells=np.array(given)) for given in cells])
     assert batch.target_cells is not None
-    assert batch.target_cells.tolist() == [[[2, 4], [2, 4]], [[1, 3], [0, 1]]]
+    assert batch.target_cells.tolist() == [
+        [[2, 4], [2, 4], [2, 4]],
+        [[1, 3], [0, 1], [1, 3]],
+        [[0, 1], [1, 2], [3, 4]],
+    ]
+
+
+def test_neighbours_share_their_clips() -> None:
+    one, two = sample(4, 2, 4), sample(3, 2, 4)
+    batch = collate([one, two, dataclasses.replace(two, query_ids=one.query_ids), two, one])
+    assert batch.video_index.tolist() == [0, 1, 1, 1, 2]
+    assert batch.video.shape == (3, 4, 3)
+    assert batch.video_mask.sum(dim=1).tolist() == [4, 3, 3, 3, 4]
+
+
+def test_clips_are_counted_from_the_first() -> None:
+    """A window of a video is a video."""
+    window = ClipGrid(np.array([4.0, 6.0, 9.0]), 9.0)
+    batch = collate([dataclasses.replace(sample(2, 1, 4), grid=window), sample(3, 1, 4)])
+    assert batch.clip_seconds.tolist() == [[[0, 2], [2, 5], [0, 0]], [[0, 2], [2, 4], [4, 6]]]
+
+
+def test_weights_where_they_differ_from_one() -> None:
+    one = sample(2, 1, 4)
+    assert collate([one, one]).weights is None
+    batch = collate([one, dataclasses.replace(one, weight=0.5)])
+    assert batch.weights is not None and batch.weights.tolist() == [1.0, 0.5]
+
+
+def test_token_features() -> None:
+    one, two = sample(2, 3, 4), sample(2, 1, 4)
+    assert collate([one, two]).query_features is None
+    features = [np.full((len(s.query_ids), 2), 7.0, dtype=np.float32) for s in (one, two)]
+    batch = collate(
+        [
+            dataclasses.replace(s, query_features=values)
+            for s, values in zip((one, two), features, strict=True)
+        ]
+    )
+    assert batch.query_features is not None
+    assert batch.query_features.tolist() == [[[7, 7], [7, 7], [7, 7]], [[7, 7], [0, 0], [0, 0]]]

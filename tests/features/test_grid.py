@@ -90,6 +90,12 @@ def test_edges_are_checked(edges: list[float]) -> None:
         ClipGrid(np.array(edges), 1.0)
 
 
+def test_edges_are_kept_in_double_precision() -> None:
+    grid = ClipGrid(np.array([0, 1, 3], dtype=np.float32), 3.0)
+    assert grid.edges_seconds.dtype == np.float64
+    assert ClipGrid([0, 1, 3], 3.0).to_seconds(1.5) == 2.0  # type: ignore[arg-type]
+
+
 def brute_force_cells(grid: ClipGrid, start: float, end: float) -> tuple[int, int]:
     edges, best, best_iou = grid.edges_seconds, (-1, -1), -1.0
     for i in range(grid.num_clips):
@@ -125,6 +131,9 @@ def test_nearest_cells_by_hand() -> None:
     assert grid.nearest_cells(3.0, 5.0) == (1, 3)  # 2/4; one cell alone 1/3
     assert grid.nearest_cells(0.0, 8.0) == (0, 4)
     assert ClipGrid.uniform(1, 5.0).nearest_cells(4.0, 5.0) == (0, 1)
+    # Before the first clip, and behind the last: the clip that is nearest.
+    late = ClipGrid(np.array([3.0, 4.0, 5.0]), 9.0)
+    assert [late.nearest_cells(0.0, 1.0), late.nearest_cells(6.0, 7.0)] == [(0, 1), (1, 2)]
     # [0, 1): 1/2, and [0, 4): 2/4: the first counts.
     assert ClipGrid(np.array([0.0, 1.0, 4.0]), 4.0).nearest_cells(0.0, 2.0) == (0, 1)
 
