@@ -16,15 +16,14 @@ from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.vocabulary import Vocabulary, tokenize
 from bpnet.data.vslnet_words import read_vslnet_words
-from bpnet.errors import CheckpointError, ConfigError, FeatureError
+from bpnet.errors import CheckpointError, ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.models.build import Sizes, build_model
 from bpnet.models.grounder import Grounder
 from bpnet.models.vslnet_weights import from_vslnet, read_state
-from bpnet.settings import from_dict
+from bpnet.settings import from_dict, plain
 from bpnet.version import __version__
 from bpnet_features import FeatureSource, FeatureSpec, QueryFeatureStore, open_features
-from bpnet_features.backbones.torch_weights import pick_device as _pick_device
 
 log = logging.getLogger(__name__)
 
@@ -244,27 +243,3 @@ def check_spec(trained_on: FeatureSpec, found: FeatureSpec, where: str) -> None:
             f"the checkpoint was trained on other features than {where} (checkpoint != features): "
             f"{'; '.join(differences)}. Extract the videos as the checkpoint's spec says"
         )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a setting.
-
-    Args:
-        name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Returns:
-        The device.
-
-    Raises:
-        ConfigError: The name is not one, or that device is not there.
-    """
-    try:
-        return _pick_device(name)
-    except FeatureError as err:
-        raise ConfigError(str(err)) from err
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain values that JSON can hold."""
-    values: dict[str, Any] = dataclasses.asdict(config)
-    return values

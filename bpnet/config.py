@@ -59,7 +59,7 @@ class FeaturesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class QueryFeaturesConfig:
-    """Token features that take the place of words; see ``bpnet.data.query_features``.
+    """Token features that take the place of words; see ``bpnet_features.query_store``.
 
     Attributes:
         path: Folder of npz files, one a query, or an HDF5 file; null: words are read.

@@ -1,4 +1,4 @@
-"""What differs under torchrun: the group of processes, its devices, and what they tell each other.
+"""What differs under torchrun: the group of processes, and what they tell each other.
 
 One process takes none of these ways: every function gives its argument back.
 """
@@ -16,8 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bpnet.build import pick_device
-from bpnet.errors import BPNetError, ConfigError
+from bpnet.errors import BPNetError
 from bpnet.ranks import Ranks
 
 # How long a process waits for another one before it gives up: longer than the first download and
@@ -64,33 +63,6 @@ def _is_of_the_group(err: Exception) -> bool:
     text = str(err).lower()
     signs = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "tcpstore", "rendezv")
     return isinstance(err, dist.DistError) or any(sign in text for sign in signs)
-
-
-def pick_rank_device(name: str, ranks: Ranks) -> torch.device:
-    """The device of this process.
-
-    Args:
-        name: The setting.
-        ranks: Who it is.
-
-    Returns:
-        Of several processes each has a CUDA device of its own, or all compute on the CPU.
-
-    Raises:
-        ConfigError: The name is no device, or there are fewer CUDA devices than processes.
-    """
-    device = pick_device(name)
-    if ranks.size == 1 or device.type == "cpu":
-        return device
-    count = torch.cuda.device_count()
-    if device.index is not None or ranks.local_size > count:
-        raise ConfigError(
-            f"device={name!r} with {ranks.local_size} processes on a machine with {count} "
-            "CUDA devices: expected `auto` or `cuda`, and at most one process a device; start "
-            "fewer, or set device=cpu"
-        )
-    torch.cuda.set_device(ranks.local_rank)
-    return torch.device("cuda", ranks.local_rank)
 
 
 def share_threads(ranks: Ranks) -> None:

@@ -1,4 +1,4 @@
-"""Plain values -> a config dataclass: names, types and ranges are checked, all faults at once."""
+"""Plain values <-> config dataclasses: names, types and ranges are checked, all faults at once."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], where: str = "") ->
             continue
         built[name] = _typed(f"{prefix}{name}", values[name], hints[name])
     return kind(**built)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain values that JSON can hold."""
+    values: dict[str, Any] = dataclasses.asdict(config)
+    return values
 
 
 def replaced(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from bpnet.build import (
     build_model,
     build_store,
     check_spec,
-    pick_device,
-    plain,
 )
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import (
@@ -34,10 +32,12 @@ from bpnet.config import (
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary
+from bpnet.device import pick_device
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.models.bpnet import BPNet, BPNetOutput
 from bpnet.models.span_proposer import RnnPredictor, TransformerPredictor
+from bpnet.settings import plain
 from bpnet.types import Annotation, Batch
 from bpnet_features import FeatureError, FeatureSpec, FeatureStore
 

@@ -10,7 +10,7 @@ from bpnet.build import build_from_checkpoint, build_query_features, build_store
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, EvaluateConfig
 from bpnet.data.dataset import MomentDataset, Samples
-from bpnet.distributed import pick_rank_device
+from bpnet.device import pick_rank_device
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.parts import EvaluatedPart, read_evaluated_part

@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from bpnet.build import plain
 from bpnet.config import EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.dataset import Samples
@@ -28,6 +27,7 @@ from bpnet.evaluation.protocols import protocol
 from bpnet.evaluation.score import metric_rows, score, table_notes
 from bpnet.evaluation.shift import ask_changed, shift_seconds
 from bpnet.ranks import ALONE, Ranks
+from bpnet.settings import plain
 from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bpnet.build import build_from_checkpoint, check_spec, pick_device
+from bpnet.build import build_from_checkpoint, check_spec
 from bpnet.checkpoint import Checkpoint
 from bpnet.data.vocabulary import Vocabulary
+from bpnet.device import pick_device
 from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.inference.encoded import Reading

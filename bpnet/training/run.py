@@ -11,23 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bpnet.build import (
-    build_for_training,
-    build_query_features,
-    build_store,
-    plain,
-)
+from bpnet.build import build_for_training, build_query_features, build_store
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig, TrainConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.dataset import MomentDataset, one_a_moment
 from bpnet.data.inspection import found_parts
 from bpnet.data.vocabulary import Vocabulary, build_vocabulary, load_vectors
-from bpnet.distributed import (
-    first_alone,
-    from_first,
-    pick_rank_device,
-)
+from bpnet.device import pick_rank_device
+from bpnet.distributed import first_alone, from_first
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.ceiling import grid_ceiling
 from bpnet.evaluation.parts import parts_digest, read_parts
@@ -35,6 +27,7 @@ from bpnet.evaluation.protocols import VSLNET
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.report import spread
+from bpnet.settings import plain
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
 from bpnet.training.state import TrainingState, deciding_settings, find_state, keep_best

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from bpnet.build import plain
 from bpnet.checkpoint import BEST
 from bpnet.config import TrainConfig
 from bpnet.distributed import from_all
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.ranks import ALONE, Ranks
+from bpnet.settings import plain
 from bpnet_features.atomic import write_atomically
 
 STATE = "state.pt"

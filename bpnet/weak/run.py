@@ -9,21 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from bpnet.build import (
-    build_from_checkpoint,
-    build_query_features,
-    build_store,
-    pick_device,
-    plain,
-    sizes_for_training,
-)
+from bpnet.build import build_from_checkpoint, build_query_features, build_store, sizes_for_training
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import TrainConfig
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import Vocabulary
+from bpnet.device import pick_device
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.predictions import Prediction
 from bpnet.evaluation.protocols import VSLNET
+from bpnet.settings import plain
 from bpnet.training.run import known_words
 from bpnet.training.state import deciding_settings
 from bpnet.training.validation import answer

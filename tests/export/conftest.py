@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from bpnet.build import plain
 from bpnet.checkpoint import Checkpoint
 from bpnet.model_config import ModelConfig
 from bpnet.models.build import Sizes, build_model
+from bpnet.settings import plain
 from bpnet_features import FeatureSpec
 
 SMALL = {

@@ -25,7 +25,7 @@ from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.config import EvaluateConfig
 from bpnet.data.dataset import MomentDataset
 from bpnet.data.vocabulary import build_vocabulary
-from bpnet.distributed import pick_rank_device
+from bpnet.device import pick_rank_device
 from bpnet.errors import ConfigError
 from bpnet.evaluation.evaluate import evaluate
 from bpnet.evaluation.parts import read_parts
