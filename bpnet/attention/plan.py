@@ -126,11 +126,6 @@ class AttnPlan:
         return self.version == self.state.version
 
     @property
-    def private_tokens(self) -> tuple[int, ...]:
-        """For each sequence, in the plan's order, the stored tokens that it alone sees."""
-        return tuple(sum(one.num_tokens for one in several) for several in self.private)
-
-    @property
     def sees_tokens(self) -> bool:
         """Whether each sequence sees a stored token."""
 
