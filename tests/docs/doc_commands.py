@@ -168,18 +168,21 @@ def _script(script: str, words: list[str]) -> None:
     given = [word for word in words if not _ELLIPSIS.search(word)]
     if script == "scripts/ablate.py":
         _ablate(given, ["..."] if len(given) < len(words) else [])
-    elif path.parent.name == "scripts":
-        (call,) = (one for one in ast.walk(ast.parse(path.read_text())) if _is_main(one))
+    elif calls := [one for one in ast.walk(ast.parse(path.read_text())) if _hands_on(one)]:
+        (call,) = calls
         assert isinstance(call, ast.Call) and isinstance(call.args[0], ast.List)
-        first = [one.value for one in call.args[0].elts if isinstance(one, ast.Constant)]
-        _overrides("evaluate", [*map(str, first), *given])
+        words = [str(one.value) for one in call.args[0].elts if isinstance(one, ast.Constant)]
+        _overrides(words[0], [*words[1:], *given])
     else:
         options = {word for word in given if word.startswith("--")}
         assert options <= _options(path), f"{script} has no {options - _options(path)}"
 
 
-def _is_main(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "main"
+def _hands_on(node: ast.AST) -> bool:
+    """Whether a script calls ``main([COMMAND, ...])`` there."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+        return False
+    return node.func.id == "main" and isinstance(node.args[0], ast.List)
 
 
 def _ablate(words: list[str], ellipsis: list[str]) -> None:
