@@ -1,15 +1,19 @@
-"""What many tests need: a small feature store, annotations of its videos, the development data."""
+"""What many tests need: a small feature store, annotations, a tiny run, the development data."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from bpnet.types import Annotation
-from bpnet_features import FeatureSpec, FeatureWriter
+from bpnet_features import FeatureSpec, FeatureStore, FeatureWriter
+
+if TYPE_CHECKING:
+    from bpnet import Localizer
 
 # A busy machine must not fail a test for the time that it takes.
 settings.register_profile("bpnet", deadline=None)
@@ -56,3 +60,27 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no development data in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def run_dir() -> Path:
+    """Folder of a run on the tiny dataset; nothing may write into it."""
+    import tiny_run  # takes the whole of training with it, which few tests need
+
+    return tiny_run.trained()[1]
+
+
+@pytest.fixture(scope="session")
+def store() -> FeatureStore:
+    """Its features."""
+    import tiny_run
+
+    return FeatureStore(tiny_run.trained()[0] / "features.h5")
+
+
+@pytest.fixture(scope="session")
+def localizer(run_dir: Path) -> Localizer:
+    """Its model."""
+    from bpnet import Localizer
+
+    return Localizer.from_pretrained(run_dir, device="cpu")

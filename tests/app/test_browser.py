@@ -9,29 +9,20 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import chromium
 import pytest
 from app_parts import QUERIES
+from chromium import wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="no gradio"),
     *chromium.NEEDED,
 ]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until something is true, and give it."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-    return value
 
 
 @pytest.fixture(scope="module")

@@ -82,12 +82,6 @@ def dataset_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_dir() -> Path:
-    """Folder of a run on it; nothing may write into it."""
-    return tiny_run.trained()[1]
-
-
-@pytest.fixture(scope="session")
 def checkout() -> Path:
     """The repository."""
     return Path(__file__).resolve().parents[2]

@@ -265,29 +265,6 @@ def test_a_file_that_is_cut_off(tmp_path: Path, cut: int) -> None:
         FeatureStore(path)
 
 
-def test_a_file_cut_off_or_flipped_anywhere(tmp_path: Path) -> None:
-    """Whatever comes is an error of ours, or features."""
-    path = write(tmp_path / "f.h5")
-    data = path.read_bytes()
-    rng = np.random.default_rng(0)
-    refused = 0
-    for number in range(300):
-        damaged = bytearray(data)
-        if number % 3:
-            for place in rng.integers(0, len(data), size=3):
-                damaged[place] ^= 1 << int(rng.integers(8))
-        else:
-            damaged = damaged[: int(rng.integers(len(data)))]
-        path.write_bytes(damaged)
-        try:
-            with open_features(path) as source:  # type: ignore[attr-defined]
-                for video_id in source.video_ids():
-                    assert source.read(video_id, 8.0)[0].shape[1] == 3
-        except FeatureError:
-            refused += 1
-    assert refused > 100
-
-
 def test_a_sparse_file_of_twenty_gigabytes(tmp_path: Path) -> None:
     """Opening it, and reading from its end, costs what its table costs."""
     path = tmp_path / "f.h5"

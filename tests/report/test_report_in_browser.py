@@ -11,7 +11,6 @@ import http.server
 import importlib.util
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import chromium
 import numpy as np
 import pytest
+from chromium import wait_for
 
 from bpnet.report import ReportAnswer, write_report
 from bpnet.report.answers import film_strip
@@ -33,15 +33,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="no av"),
     *chromium.NEEDED,
 ]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """Wait until something is true, and give it."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture(scope="module")

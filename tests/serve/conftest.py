@@ -29,24 +29,6 @@ Serving = Callable[..., "contextlib.AbstractContextManager[httpx.Client]"]
 
 
 @pytest.fixture(scope="session")
-def run_dir() -> Path:
-    """Folder of a run on the tiny dataset; nothing may write into it."""
-    return tiny_run.trained()[1]
-
-
-@pytest.fixture(scope="session")
-def store() -> FeatureStore:
-    """Its features."""
-    return FeatureStore(tiny_run.trained()[0] / "features.h5")
-
-
-@pytest.fixture(scope="session")
-def localizer(run_dir: Path) -> Localizer:
-    """Its model."""
-    return Localizer.from_pretrained(run_dir, device="cpu")
-
-
-@pytest.fixture(scope="session")
 def grid_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose model reads video files; it has learned nothing, and need not."""
     from bpnet.training.run import train
