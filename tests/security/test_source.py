@@ -16,8 +16,8 @@ SHIPPED = sorted(
 # Who may speak over the network, and who may start programs (this toolkit's own, by list).
 NETWORK = {"requests", "urllib.request", "http.client", "socket", "ftplib", "huggingface_hub"}
 SPEAK = {
-    "bpnet/app/server.py",  # listens
-    "bpnet/serve/server.py",  # listens
+    "bpnet/web/listen.py",  # where the page and the service listen
+    "bpnet/serve/server.py",  # answers there
     "bpnet/data/download.py",  # `bpnet data download`
 }
 PROGRAMS = {"subprocess", "pty", "pexpect"}
