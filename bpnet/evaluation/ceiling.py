@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bpnet.data.dataset import MomentDataset
-from bpnet.evaluation.metrics import localization_metrics, tiou
+from bpnet.evaluation.intervals import tiou
+from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.protocols import Protocol
 
 

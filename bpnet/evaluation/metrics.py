@@ -13,12 +13,9 @@ from bpnet.evaluation.intervals import (
     check_lengths,
     overlaps,
     pad_targets,
-    tiou,
 )
 from bpnet.evaluation.protocols import VSLNET, Protocol
 from bpnet.evaluation.ranking import rank
-
-__all__ = ["best_of_all", "localization_metrics", "metric_names", "oracle_recall", "tiou"]
 
 RANKS = (1, 5)
 THRESHOLDS = (0.3, 0.5, 0.7)

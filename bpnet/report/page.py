@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpnet.evaluation.metrics import tiou
+from bpnet.evaluation.intervals import tiou
 from bpnet.report.film import film_symbol
 from bpnet.report.media import video_addresses
 from bpnet.report.metrics_table import metrics_table, text

@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 
 from bpnet.errors import AnnotationError
 from bpnet.evaluation.intervals import tiou
-from bpnet.evaluation.metrics import best_of_all, localization_metrics, oracle_recall
+from bpnet.evaluation.metrics import (
+    best_of_all,
+    localization_metrics,
+    metric_names,
+    oracle_recall,
+)
 from bpnet.evaluation.protocols import VSLNET
 
 whole_intervals = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(
@@ -152,6 +157,12 @@ def test_an_impossible_moment_is_an_error_and_not_a_miss(bad):
         localization_metrics([[(0.0, 1.0)], [(0.0, 1.0), bad]], [(0.0, 1.0)] * 2, VSLNET)
     with pytest.raises(AnnotationError, match="target of query number 0"):
         localization_metrics([[(0.0, 1.0)]], [bad], VSLNET)
+
+
+def test_names_stand_in_the_order_of_a_table() -> None:
+    names = ["R@1,IoU=0.5", "R@1,IoU=0.75", "R@5,IoU=0.5", "R@5,IoU=0.75"]
+    assert metric_names((1, 5), (0.5, 0.75)) == names
+    assert metric_names()[:3] == ["R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7"]
 
 
 def test_the_oracle_row_takes_the_largest_k() -> None:

@@ -29,7 +29,7 @@ from bpnet.errors import (
     FeatureError,
     MissingVideoError,
 )
-from bpnet.evaluation.metrics import tiou
+from bpnet.evaluation.intervals import tiou
 from bpnet.evaluation.predict import predict
 from bpnet.evaluation.predictions import Prediction
 from bpnet_features import ClipGrid, FeatureSpec, FeatureStore, FeatureWriter
