@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -107,6 +108,25 @@ def test_fork_and_append() -> None:
     assert torch.equal(content(second.node)[:, 0], k)
     tree.release(second)
     assert tree.stats().bytes == 0  # nobody could find a private tail
+
+
+def test_a_tail_grows_in_place() -> None:
+    tree = PrefixTree(LAYOUT, chunk=4)
+    sequence = tree.join(insert(tree, "a"))
+    tree.append(sequence, *block(3, 1))
+    tail = sequence.node
+    tree.append(sequence, *block(4, 2))
+    assert sequence.node is tail and sequence.num_tokens == 4 + 3 + 4
+    k = torch.cat([block(3, 1)[0], block(4, 2)[0]], dim=2)
+    assert torch.equal(content(sequence.node)[:, 0, :, 4:], k)
+
+
+def test_a_sequence_that_is_released_is_forgotten() -> None:
+    """A service opens one for every sentence."""
+    tree = PrefixTree(LAYOUT, chunk=4)
+    node = insert(tree, "a")
+    tree.release(tree.join(node))
+    assert not [one for one in gc.get_objects() if type(one) is Sequence and one.node is node]
 
 
 def test_what_is_left_stays_until_the_room_is_needed() -> None:
