@@ -6,10 +6,9 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
@@ -17,13 +16,13 @@ from bpnet.checkpoint import BEST, LAST, Checkpoint
 from bpnet.config import TrainConfig
 from bpnet.data.collate import collate
 from bpnet.data.dataset import MomentDataset
-from bpnet.errors import CheckpointError
 from bpnet.models.grounder import Grounder
 from bpnet.ranks import ALONE, Ranks
 from bpnet.training.batches import EpochBatches
-from bpnet.training.metrics_log import LossMeans, MetricsLog
+from bpnet.training.metrics_log import MetricsLog
 from bpnet.training.optim import build_optimizer, build_schedule
 from bpnet.training.profile import StepProfiler, no_phase
+from bpnet.training.progress import Progress
 from bpnet.training.shards import Shard, ShardedBatches
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.training.step import TrainStep
@@ -82,42 +81,16 @@ def fit(
     total = num_steps(config, len(dataset))
     optimizer = build_optimizer(model, config.optim)
     schedule = build_schedule(optimizer, config.optim, total)
-
-    def decay() -> float:
-        # The first weights are random: an average that remembers them long says little early on.
-        return min(config.trainer.ema_decay, (1 + step) / (10 + step))
-
-    averaged = None
-    if config.trainer.ema_decay:
-        averaged = AveragedModel(model, avg_fn=lambda old, new, _: old.lerp(new, 1 - decay()))
-    kept = model if averaged is None else cast(Grounder, averaged.module)
-    step, best = 0, None
-    metrics: dict[str, float] | None = None
-    running = LossMeans()
     train_step = TrainStep(model, config, optimizer, device, ranks)
+    progress = Progress(model, optimizer, schedule, train_step.scaler, config.trainer.ema_decay)
     restored = False
     if state is not None:
-        step, best, metrics = state.step, state.best, state.metrics
-        try:
-            model.load_state_dict(state.weights)
-            if averaged is not None:
-                averaged.load_state_dict(state.averaged)
-        except RuntimeError as err:
-            raise CheckpointError(
-                f"resume={config.resume}: the state does not fit the model: the features, vectors "
-                "or annotations are others than those that the run began with "
-                f"({' '.join(str(err).split())})"
-            ) from err
-        optimizer.load_state_dict(state.optimizer)
-        schedule.load_state_dict(state.schedule)
-        running.sums = dict(state.running)
-        if train_step.scaler is not None:
-            train_step.scaler.load_state_dict(state.scaler)
+        progress.restore(state, f"resume={config.resume}")
         restored = restore_random_states(state.random, ranks)
     if not (restored or ranks.first):
         # The first process draws what a single one would; the others other numbers than it, and
         # where they go on from a state that has none for them, other ones than before.
-        torch.manual_seed(hash((config.seed, ranks.rank, step)) % 2**63)
+        torch.manual_seed(hash((config.seed, ranks.rank, progress.step)) % 2**63)
     batches = EpochBatches(
         [annotation.video_id for annotation in dataset.annotations],
         config.trainer.batch_size,
@@ -130,51 +103,39 @@ def fit(
     steps_per_epoch = -(-len(batches) // config.trainer.accumulate)
     sharded = ShardedBatches(batches, ranks) if ranks.size > 1 else None
     loader = _loader(dataset, batches if sharded is None else sharded, config, device)
-    metrics_log = MetricsLog(run_dir, step, config.trainer) if ranks.first else None
+    metrics_log = MetricsLog(run_dir, progress.step, config.trainer) if ranks.first else None
 
     def save_state() -> None:
         random = random_states(ranks)
-        if not ranks.first:
-            return
-        TrainingState(
-            step=step,
-            weights=model.state_dict(),
-            averaged={} if averaged is None else averaged.state_dict(),
-            optimizer=optimizer.state_dict(),
-            schedule=schedule.state_dict(),
-            random=random,
-            best=best,
-            config=settings,
-            running=running.sums,
-            metrics=metrics,
-            annotations=annotations,
-            scaler={} if train_step.scaler is None else train_step.scaler.state_dict(),
-        ).save(run_dir / STATE)
+        if ranks.first:
+            progress.state(random, settings, annotations).save(run_dir / STATE)
+
+    def save_checkpoint(name: str) -> None:
+        if ranks.first:
+            at = {"step": progress.step, "epoch": epoch, "seed": config.seed}
+            note = {**at, "validation": progress.metrics}
+            make_checkpoint(progress.kept, note).save(run_dir / name)
 
     profiler = None
-    if config.trainer.profile and ranks.first and step < total:
-        profiler = StepProfiler(run_dir, device, total - step, _described(config, ranks))
+    if config.trainer.profile and ranks.first and progress.step < total:
+        left = total - progress.step
+        profiler = StepProfiler(run_dir, device, left, _described(config, ranks))
     phase = no_phase if profiler is None else profiler.phase
     model.train()
     hidden = None if ranks.first else True  # None: where it is no terminal
-    bar = tqdm(total=total, initial=step, desc="train", unit="step", disable=hidden)
-    while step < total:
-        epoch, first = divmod(step, steps_per_epoch)
+    bar = tqdm(total=total, initial=progress.step, desc="train", unit="step", disable=hidden)
+    while progress.step < total:
+        epoch, first = divmod(progress.step, steps_per_epoch)
         batches.begin(epoch, first * config.trainer.accumulate)
         groups = _groups(loader, sharded, config.trainer.accumulate)
         for group in groups if profiler is None else profiler.loading(groups):
-            losses = train_step(group, phase)
-            if averaged is not None:
-                averaged.update_parameters(model)
-            schedule.step()
-            step += 1
-            running.add(losses, step)
+            progress.advance(train_step(group, phase))
+            step = progress.step
             if step % LOG_EVERY == 0 or step == total:
-                means = running.take()
-                lr = schedule.get_last_lr()[0]
+                means = progress.running.take()
                 if metrics_log is not None:
-                    at = {"step": step, "epoch": step / steps_per_epoch, "lr": lr}
-                    metrics_log.write({**at, **means})
+                    at = {"step": step, "epoch": step / steps_per_epoch}
+                    metrics_log.write({**at, "lr": progress.learning_rate, **means})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
             bar.update()
             if profiler is not None:
@@ -184,31 +145,29 @@ def fit(
             if step % config.trainer.save_every_steps == 0 and step % steps_per_epoch:
                 save_state()
         epoch += 1
-        if validate is not None and (step == total or epoch % config.trainer.validate_every == 0):
-            found = validate(kept)
-            metrics = found.metrics
-            if metrics_log is not None:
-                metrics_log.write({"step": step, "epoch": epoch, "validation": metrics})
-                metrics_log.draw(found.shown, step)
-            log.info(
-                "epoch %d, step %d/%d, validation: %s",
-                epoch,
-                step,
-                total,
-                ", ".join(f"{name} {value:.2f}" for name, value in metrics.items()),
-            )
-            value = metrics[config.trainer.select_by]
-            if best is None or value > best:
-                best = value
-                if ranks.first:
-                    make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / BEST)
-        if ranks.first:
-            make_checkpoint(kept, _note(step, epoch, config, metrics)).save(run_dir / LAST)
+        last = progress.step == total
+        if validate is not None and (last or epoch % config.trainer.validate_every == 0):
+            found = validate(progress.kept)
+            _tell(found, progress.step, total, epoch, metrics_log)
+            if progress.judge(found.metrics, config.trainer.select_by):
+                save_checkpoint(BEST)
+        save_checkpoint(LAST)
         save_state()
     bar.close()
     if metrics_log is not None:
         metrics_log.close()
-    return metrics
+    return progress.metrics
+
+
+def _tell(
+    found: Validation, step: int, total: int, epoch: int, metrics_log: MetricsLog | None
+) -> None:
+    """Log how a model did on the validation part."""
+    if metrics_log is not None:
+        metrics_log.write({"step": step, "epoch": epoch, "validation": found.metrics})
+        metrics_log.draw(found.shown, step)
+    values = ", ".join(f"{name} {value:.2f}" for name, value in found.metrics.items())
+    log.info("epoch %d, step %d/%d, validation: %s", epoch, step, total, values)
 
 
 def _groups(
@@ -244,9 +203,3 @@ def _loader(
         # however often a run is cut off and resumed.
         generator=torch.Generator().manual_seed(config.seed),
     )
-
-
-def _note(
-    step: int, epoch: int, config: TrainConfig, metrics: dict[str, float] | None
-) -> dict[str, Any]:
-    return {"step": step, "epoch": epoch, "seed": config.seed, "validation": metrics}
