@@ -49,7 +49,7 @@ def test_it_changes_no_number(dataset_root: Path, tmp_path: Path) -> None:
     assert list(shares) == [*PHASES, "the rest"]
     assert sum(share for _, share in shares.values()) == pytest.approx(100, abs=0.5)
     assert all(shares[phase][0] > 0 for phase in PHASES)
-    assert "| `aten::mm` |" in page
+    assert re.search(r"^\| `aten::\w+` \|", page, re.M)  # which ones take longest, the load decides
     for fact in ("trainer.batch_size: 5", "processes: 1", "threads: ", "torch 2.", "device: CPU"):
         assert fact in page
 
