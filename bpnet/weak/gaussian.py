@@ -2,8 +2,8 @@
 
 Zheng et al., *Weakly supervised temporal sentence grounding with Gaussian-based contrastive
 proposal learning*, CVPR 2022 (CPL); the same, *Weakly supervised video moment localization with
-contrastive negative sample mining*, AAAI 2022 (CNM). Written after them; none
-of their code is here.
+contrastive negative sample mining*, AAAI 2022 (CNM). Written after them;
+none of their code is here.
 
 One half reads sentence and video and gives the centre and the width of one (CNM) or several (CPL)
 Gaussian masks. The other half rebuilds the sentence, a part of whose words is masked, word by word

@@ -26,7 +26,6 @@ STATUS = {
     FEW_EFFECTIVE: "too few effective samples",
 }
 NUM_EXAMPLES = 3
-NUM_NAMED = 5  # of the concepts that nothing is done about
 NUM_NAMED = 5  # concepts of a kind that nothing is done about
 
 
@@ -164,29 +163,6 @@ def report_lines(
                 for example in one.examples
             ]
             lines += [f"    seen at {', '.join(places)}"] if places else []
-    for status, names in others.items():
-        more = ", ..." if len(names) > NUM_NAMED else ""
-        lines.append(f"{status}: {len(names)} concepts ({'; '.join(names[:NUM_NAMED])}{more})")
-    return lines
-
-
-def short_report(
-    rows: Sequence[ConceptRow], seconds: Callable[[int, int], str] | None = None
-) -> list[str]:
-    """The concepts that have contexts as text, and of the others how many are left as they are.
-
-    Args:
-        rows: What `pool_report` gave.
-        seconds: See `report_lines`.
-
-    Returns:
-        Lines.
-    """
-    lines = report_lines([row for row in rows if row.strata], seconds)
-    others: dict[str, list[str]] = {}
-    for row in rows:
-        if not row.strata:
-            others.setdefault(row.status, []).append(row.name)
     for status, names in others.items():
         more = ", ..." if len(names) > NUM_NAMED else ""
         lines.append(f"{status}: {len(names)} concepts ({'; '.join(names[:NUM_NAMED])}{more})")
