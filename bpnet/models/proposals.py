@@ -115,7 +115,7 @@ def expected_iou(candidates: Proposals) -> Tensor:
     return (overlaps @ weights[..., None]).squeeze(-1)
 
 
-def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
+def expected_spans(pairs: Tensor, probabilities: Tensor, video_mask: Tensor) -> Proposals:
     """Spans ordered by their expected IoU, as `expected_iou`, with all T (T + 1) / 2 in the sum.
 
     In a video of more than `NUM_BLOCKS` clips, neighbouring ones form blocks: all spans from one
@@ -124,6 +124,7 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
 
     Args:
         pairs: Log-probability of each first and last clip (B, T, T), -inf where there is no span.
+        probabilities: Of the same spans, 0 where there is none; up to a factor.
         video_mask: (B, T).
 
     Returns:
@@ -139,8 +140,6 @@ def expected_spans(pairs: Tensor, video_mask: Tensor) -> Proposals:
         last, first = torch.tril_indices(size, size, device=pairs.device)
         spans = pairs.new_zeros(pairs.shape[0], len(first), 2)
         weights, best = spans[..., 0], spans[..., 1]
-        # Not exp(pairs): of minus infinity it takes several times as long.
-        probabilities = torch.softmax(pairs.flatten(1), dim=1).view_as(pairs)
         for block in _block_sizes(blocks, num_clips):
             width = size * block
             spare = width if is_open(num_clips) else max(0, width - num_clips)

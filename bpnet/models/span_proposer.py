@@ -32,6 +32,8 @@ class BoundaryLogits:
         end: The same of the last clip *inside* the moment (B, T).
         pairs: Log-probability of every first and last clip together (B, T, T), -inf where the last
             comes before the first or either is padding.
+        probabilities: Of the same spans, 0 where there is none (B, T, T); they sum to 1, which
+            those of independent boundaries do not by themselves. Without gradient.
         mask: Which clips, or cells, are real (B, T).
         widths: Clips in each of them (B,), >= 1.
         overlaps: Logits of the temporal IoU of the same spans with the moment (B, T, T), in
@@ -41,6 +43,7 @@ class BoundaryLogits:
     start: Tensor
     end: Tensor
     pairs: Tensor
+    probabilities: Tensor
     mask: Tensor
     widths: Tensor
     overlaps: Tensor | None = None
@@ -189,23 +192,30 @@ class SpanProposer(nn.Module):
         if self.pair_scores is None:
             pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
             pairs = pairs.masked_fill(before | (pairs < NEGATIVE / 2), -torch.inf)
-            return BoundaryLogits(start, end, pairs, mask, widths)
+            return BoundaryLogits(start, end, pairs, _softmax(pairs), mask, widths)
         pairs = self.pair_scores(frames).float()
         pairs = pairs.add_(start[:, :, None]).add_(end[:, None]).masked_fill_(before, least)
-        scores = pairs.flatten(1)
-        pairs = F.log_softmax(scores, dim=1).view_as(pairs)
+        probabilities = _softmax(pairs)
         overlaps = None
         if self.training:
+            pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
             start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
             pairs = pairs.masked_fill(pairs < NEGATIVE / 2, -torch.inf)
             if self.overlap_scores is not None:
                 overlaps = self.overlap_scores(frames).float()
-        else:  # to be drawn only: the smallest probabilities may become 0
-            # Not exp(pairs): of minus infinity it takes several times as long.
-            probabilities = torch.softmax(scores, dim=1).view_as(pairs)
+        else:
+            # The sum of the exponentials is that of the best span over its probability.
+            total = pairs.amax(dim=(1, 2)) - probabilities.amax(dim=(1, 2)).log()
+            pairs = pairs.sub_(total[:, None, None])
+            # To be drawn only: the smallest probabilities may become 0.
             start, end = (probabilities.sum(dim=one).log() for one in (2, 1))
             start, end = (x.clamp(min=NEGATIVE) for x in (start, end))
-        return BoundaryLogits(start, end, pairs, mask, widths, overlaps)
+        return BoundaryLogits(start, end, pairs, probabilities, mask, widths, overlaps)
+
+
+def _softmax(pairs: Tensor) -> Tensor:
+    """Over all spans of a video (B, T, T); not exp(): of minus infinity it takes far longer."""
+    return torch.softmax(pairs.detach().flatten(1), dim=1).view_as(pairs)
 
 
 def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:

@@ -72,7 +72,7 @@ def propose(evidence: Evidence, video_mask: Tensor, choice: Choice) -> Proposals
     """
     if isinstance(evidence, BoundaryLogits):
         if choice.order == "expected_iou":
-            found = expected_spans(evidence.pairs, evidence.mask)
+            found = expected_spans(evidence.pairs, evidence.probabilities, evidence.mask)
         else:
             most = choice.num_proposals if choice.nms is None else MOST
             found = top_spans(evidence.pairs, evidence.mask, most)

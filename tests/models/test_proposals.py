@@ -97,7 +97,7 @@ def test_expected_iou_by_hand() -> None:
 @pytest.mark.parametrize("num_clips", [1, 5, NUM_BLOCKS])
 def test_expected_spans_against_all_spans(num_clips: int) -> None:
     pairs, mask = pair_logits([num_clips], num_clips, 0)
-    found = expected_spans(pairs, mask)
+    found = expected_spans(pairs, pairs.exp(), mask)
     first, last = torch.triu_indices(num_clips, num_clips)
     spans = torch.stack([first, last + 1], dim=-1).float()
     expected = tiou(spans, spans) @ pairs[0, first, last].exp()
@@ -111,7 +111,7 @@ def test_expected_spans_against_all_spans(num_clips: int) -> None:
 @given(st.integers(NUM_BLOCKS + 1, 3 * NUM_BLOCKS), st.integers(0, 10**6))
 def test_expected_spans_of_a_long_video(num_clips: int, seed: int) -> None:
     pairs, mask = pair_logits([num_clips], num_clips, seed)
-    found = expected_spans(pairs, mask)
+    found = expected_spans(pairs, pairs.exp(), mask)
     block = math.ceil(num_clips / NUM_BLOCKS)
     real = found.mask[0]
     spans, values = found.spans[0, real], found.logits[0, real].exp()
@@ -132,9 +132,10 @@ def test_expected_spans_of_a_long_video(num_clips: int, seed: int) -> None:
 def test_other_videos_of_the_batch_change_nothing() -> None:
     lengths = [2 * NUM_BLOCKS + 3, 7, NUM_BLOCKS]
     pairs, mask = pair_logits(lengths, max(lengths), 1)
-    together = expected_spans(pairs, mask)
+    together = expected_spans(pairs, pairs.exp(), mask)
     for row, length in enumerate(lengths):
-        alone = expected_spans(pairs[row : row + 1, :length, :length], mask[row : row + 1, :length])
+        own = pairs[row : row + 1, :length, :length]
+        alone = expected_spans(own, own.exp(), mask[row : row + 1, :length])
         real = alone.mask[0]
         count = len(real)  # a longer video beside it brings more candidates, none of them real
         assert (
@@ -146,5 +147,5 @@ def test_other_videos_of_the_batch_change_nothing() -> None:
 
 def test_the_choice_sends_no_gradient() -> None:
     pairs, mask = pair_logits([6], 6, 2)
-    found = choose(expected_spans(pairs.requires_grad_(), mask), 4, 0.5)
+    found = choose(expected_spans(pairs.requires_grad_(), pairs.exp(), mask), 4, 0.5)
     assert not found.logits.requires_grad and not found.spans.requires_grad

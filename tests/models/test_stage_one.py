@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bpnet.models.bpnet import BPNet
 from bpnet.models.encoder import Encoded
-from bpnet.models.span_proposer import top_spans
+from bpnet.models.span_proposer import BoundaryLogits, top_spans
 from bpnet.models.stage_one import StageOne
 
 PREDICTORS = ["rnn", "transformer"]
@@ -141,6 +141,23 @@ def test_shape_and_masks(make_model: MakeModel, kind: str) -> None:
     assert (confidence <= 1e-6).all() and (confidence > -1e3).all()
     best_first = proposals.logits.diff(dim=1)[proposals.mask[:, 1:]]
     assert (best_first <= 0).all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", ["context", "pairs"])
+def test_spans_are_one_distribution(make_model: MakeModel, kind: str, training: bool) -> None:
+    model = make_model(**KINDS[kind], dropout=0.0)[0].train(training)
+    evidence = propose(model)[0].evidence
+    assert isinstance(evidence, BoundaryLogits)
+    shares = evidence.probabilities
+    torch.testing.assert_close(shares.sum(dim=(1, 2)), torch.ones(3))
+    assert (shares[evidence.pairs == -torch.inf] == 0).all()
+    joint = evidence.pairs.exp()  # of independent boundaries, some fall the wrong way round
+    torch.testing.assert_close(shares, joint / joint.sum(dim=(1, 2), keepdim=True))
+    if kind == "pairs":
+        torch.testing.assert_close(joint, shares)
+        torch.testing.assert_close(evidence.start.exp(), shares.sum(dim=2))
+        torch.testing.assert_close(evidence.end.exp(), shares.sum(dim=1))
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "context"])
