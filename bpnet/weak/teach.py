@@ -67,10 +67,10 @@ def build_teacher(
             return GaussianProposals(sizes, vectors, config.supervision.gaussian)
         case _:
             pool = pool_config(config.supervision)
-            contexts = None
-            if sizes.query_dim:
+            contexts, intervenes = None, pool.intervention != "none"
+            if intervenes and sizes.query_dim:
                 log.warning("data.query_features has no words: evidence looks for no contexts")
-            elif pool.intervention != "none":
+            elif intervenes:
                 contexts = QueryContexts(vocabulary, vectors, queries, pool, sizes.feature_dim)
             return Evidence(sizes, vectors, config.supervision.evidence, contexts)
 

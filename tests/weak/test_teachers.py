@@ -225,7 +225,9 @@ def test_finds_moments_from_sentences_alone(
     assert found["mIoU"] >= least, found
 
 
-def test_token_features_have_no_words(weak_run: WeakRun) -> None:
+def test_token_features_have_no_words(
+    weak_run: WeakRun, weak_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from bpnet.build import sizes_for_training
 
     spec = weak_run._store.spec
@@ -233,5 +235,9 @@ def test_token_features_have_no_words(weak_run: WeakRun) -> None:
     for name in ("gaussian", "mil"):
         with pytest.raises(ConfigError, match=r"data.query_features.*use teachers=\[evidence\]"):
             build_teacher(name, weak_run.config, sizes, None, weak_run._vocabulary, [])
-    evidence = build_teacher("evidence", weak_run.config, sizes, None, weak_run._vocabulary, [])
-    assert isinstance(evidence, Evidence) and evidence.contexts is None
+    for intervention, warned in (("backdoor", True), ("none", False)):
+        caplog.clear()
+        asked = config(weak_root, supervision__pool={"intervention": intervention})
+        evidence = build_teacher("evidence", asked, sizes, None, weak_run._vocabulary, [])
+        assert isinstance(evidence, Evidence) and evidence.contexts is None
+        assert ("evidence looks for no contexts" in caplog.text) == warned
