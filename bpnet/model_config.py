@@ -92,7 +92,7 @@ class ModelConfig:
     kernel_size: int = 7
     num_conv_layers: int = 4
     num_trunk_layers: int = 4
-    num_proposal_tokens: int = 2
+    num_proposal_tokens: int = 1
     video_attention: str = "full"
     dropout: float = 0.15
     word_dim: int = 300

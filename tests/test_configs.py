@@ -106,6 +106,15 @@ def test_files_hold_the_defaults(group: str, name: str, kind: type) -> None:
     assert list(values) == [field.name for field in dataclasses.fields(kind)]
 
 
+def test_a_model_may_say_how_it_is_trained() -> None:
+    prefix = from_dict(TrainConfig, compose("train", "model=bpnet_prefix", *PLACES))
+    assert prefix.optim == OptimConfig(lr=0.0005)
+    assert prefix.model.network == "prefix"
+    asked = compose("train", "optim.lr=0.002", "model=bpnet_prefix", *PLACES)
+    assert asked["optim"]["lr"] == 0.002
+    assert from_dict(TrainConfig, compose("train", *PLACES)).optim == OptimConfig()
+
+
 def test_supervision_defaults() -> None:
     values = compose("train", *PLACES)["supervision"]
     assert from_dict(SupervisionConfig, values, "supervision") == SupervisionConfig()
