@@ -14,8 +14,9 @@ ways give the same answers.
 - again (bpnet_prefix): the same questions once more
 
 Milliseconds are processor time of a question; `x naive` is how many times as long naive takes.
-Then: what is kept, beside what it would take if each question had its own copy; and four videos
-with a common beginning, for `model.video_attention=chunk_causal`. Linux only.
+Before them: multiply-adds of a video, and of a question of 12 words about one that is kept. Then:
+what is kept, beside what it would take if each question had its own copy of the video; and four
+videos with a common beginning, for `model.video_attention=chunk_causal`. Linux only.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import numpy as np
 import torch
 from machine import described, machine
 from made_up import CHARADES, MadeUp, train_config
+from work import count_flops
 
 from bpnet.inference.encoded import Reading
 from bpnet.inference.judge import Judge
@@ -49,6 +51,7 @@ MODELS = {
     "bpnet": ("model=bpnet",),
 }
 CLIPS, QUERIES = (128, 1024, 4096), (1, 8, 32, 96)
+WORDS = 12  # of the question whose work is counted
 NAIVE = 4  # questions that are timed with nothing kept: each takes the same
 INTRO = 0.75  # of each video with a common beginning
 
@@ -117,6 +120,13 @@ class Asked:
             ways["again"] = again
         return ways
 
+    def work(self) -> dict[str, float]:
+        """Million multiply-adds of the network: of a video, and of a question about a kept one."""
+        asked = [" ".join(" ".join(self.sentences(WORDS)).split()[:WORDS])]
+        once = count_flops(lambda: self.new_video().localize(asked))
+        question = count_flops(lambda: self.kept.localize(asked))
+        return {"video": (once - question) / 2e6, "question": question / 2e6}
+
     def check(self) -> float:
         """Ask in all ways; the largest difference, which must be rounding."""
         asked = self.sentences(5)
@@ -149,13 +159,19 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rounds = args.rounds or (2 if args.quick else 7)
     data = MadeUp(dataclasses.replace(CHARADES, num_videos=1, queries=1))
-    results: dict[str, Any] = {"machine": machine(), "threads": args.threads, "rows": []}
+    results: dict[str, Any] = {"machine": machine(), "threads": args.threads}
+    results |= {"work": [], "rows": []}
     results["load_before"] = os.getloadavg()
     print(described(args.threads))
     for clips in (128, 512) if args.quick else CLIPS:
         models = {name: Asked(data, clips, overrides) for name, overrides in MODELS.items()}
         for name, asked in models.items():
             print(f"{name}, {clips} clips: answers equal to {asked.check():.1e}")
+            work = asked.work()
+            results["work"].append({"model": name, "clips": clips, **work})
+            print(
+                f"  M multiply-adds: {work['video']:.0f} a video, {work['question']:.0f} a question"
+            )
         for count in QUERIES[:2] if args.quick else QUERIES:
             rows = timed(models, clips, count, rounds)
             results["rows"] += rows
