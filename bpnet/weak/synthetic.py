@@ -7,22 +7,16 @@ as a feature store and an annotation file, on which everything else runs.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bpnet.errors import AnnotationError
 from bpnet.weak.concepts import Concepts, concept_table, content_words, fit_concepts
 from bpnet.weak.mil import Pairs
 from bpnet_features.confounder import PlantedWorld
-
-Run = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,14 +29,12 @@ class PlantedPairs:
             there.
         targets: Per sentence where that is, or would be (1, 2).
         contexts: Per sentence the run of its context, in clips (1, 2), or (0, 2).
-        own_context: Whether that is the object's own context (Q,) bool.
     """
 
     pairs: Pairs
     objects: list[npt.NDArray[np.float64]]
     targets: list[npt.NDArray[np.float64]]
     contexts: list[npt.NDArray[np.float64]]
-    own_context: npt.NDArray[np.bool_]
 
 
 def planted_concepts(world: PlantedWorld) -> Concepts:
@@ -78,7 +70,6 @@ def planted_pairs(world: PlantedWorld, split: str, concepts: Concepts) -> Plante
         [_runs(one.object_run if one.visible else None) for _, one in asked],
         [_runs(one.object_run) for _, one in asked],
         [_runs(one.context_run) for _, one in asked],
-        np.array([one.context in one.concepts for _, one in asked]),
     )
 
 
@@ -86,68 +77,6 @@ def query_vector(tokens: list[str], vectors: Mapping[str, npt.ArrayLike]) -> Ten
     """The mean of the vectors of its content words (E,)."""
     found = [np.asarray(vectors[word], np.float32) for word in content_words(tokens)]
     return torch.from_numpy(np.mean(found, axis=0))
-
-
-@dataclasses.dataclass(frozen=True)
-class PlantedContext:
-    """A line of ``contexts.jsonl``, in seconds.
-
-    Attributes:
-        video_id: The video.
-        object: Where the object is, or None where it is not there.
-        context: Where the context is, or None.
-        own: Whether it is the object's own context.
-    """
-
-    video_id: str
-    object: Run | None
-    context: Run | None
-    own: bool
-
-
-def read_contexts(path: str | os.PathLike[str]) -> dict[str, PlantedContext]:
-    """Read where the contexts of a planted set are, for measuring.
-
-    Args:
-        path: ``contexts.jsonl``, or the folder with it.
-
-    Returns:
-        By ``qid``.
-
-    Raises:
-        AnnotationError: The file is missing, or a line is not one of such a file.
-    """
-    file = Path(path)
-    file = file / "contexts.jsonl" if file.is_dir() else file
-    found = {}
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except OSError as err:
-        raise AnnotationError(
-            f"{file}: cannot be read ({err}); `bpnet features sample DIR --confounder` writes it"
-        ) from err
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            found[str(row["qid"])] = PlantedContext(
-                str(row["video_id"]),
-                _seconds(row["object"]),
-                _seconds(row["context"]),
-                row["context_of"] in row["concepts"],
-            )
-        except (ValueError, TypeError, KeyError) as err:
-            raise AnnotationError(
-                f"{file}, line {number}: {type(err).__name__}: {err}: expected an object with qid, "
-                "video_id, object, context, context_of and concepts"
-            ) from err
-    return found
-
-
-def _seconds(run: list[float] | None) -> Run | None:
-    if run is None:
-        return None
-    start, end = run
-    return float(start), float(end)
 
 
 def _runs(run: tuple[int, int] | None) -> npt.NDArray[np.float64]:

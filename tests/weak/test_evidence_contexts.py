@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from bpnet.training.state import TrainingState
 from bpnet.weak.evidence import Evidence
 from bpnet.weak.query_contexts import QueryContexts, pool_config
 from bpnet.weak.run import WeakRun
-from bpnet.weak.synthetic import PlantedContext, read_contexts
 from bpnet.weak.teach import ask
 from bpnet_features.confounder_files import write_confounded
 from bpnet_features.confounder_knobs import Confounder
@@ -56,16 +56,17 @@ def peaks(run: WeakRun, teacher: Evidence, root: Path) -> dict[str, float]:
     """At what the most active clips of the part ``iid`` point, in percent."""
     data = run.config.data
     test = run.dataset(read_annotations(data.dataset, data.annotations, "iid")[0])
-    contexts = read_contexts(root)
+    lines = map(json.loads, (root / "contexts.jsonl").read_text().splitlines())
+    contexts = {row["qid"]: row for row in lines}
     seen = [contexts[one.qid] for one in test.annotations]
     activations = [hint.activation for hint in ask(teacher, test, run.config, run.device)]
     objects, others = (runs(seen, name) for name in ("object", "context"))
     return pointing(activations, objects, others)
 
 
-def runs(seen: list[PlantedContext], name: str) -> list[np.ndarray]:
+def runs(seen: list[dict[str, Any]], name: str) -> list[np.ndarray]:
     """Runs in clips, of one second each."""
-    found = [getattr(one, name) for one in seen]
+    found = [row[name] for row in seen]
     return [np.array([] if one is None else [one], np.float64).reshape(-1, 2) for one in found]
 
 

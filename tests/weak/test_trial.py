@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from bpnet.errors import AnnotationError
 from bpnet.weak.activation import ActivationHead
 from bpnet.weak.pool_config import PoolConfig
 from bpnet.weak.pool_report import STATUS
-from bpnet.weak.synthetic import planted_concepts, planted_pairs, read_contexts
+from bpnet.weak.synthetic import planted_concepts, planted_pairs
 from bpnet.weak.trial import TrialConfig, fit_pool, measure, train_head
 from bpnet_features.confounder import WORDS, PlantedWorld
 from bpnet_features.confounder_files import write_confounded
@@ -123,22 +123,12 @@ def test_pairs_are_those_of_the_files(tmp_path) -> None:
     write_confounded(tmp_path, knobs, 1)
     world = PlantedWorld(knobs, 1)
     part = planted_pairs(world, "train", planted_concepts(world))
-    contexts = {
-        qid: one for qid, one in read_contexts(tmp_path).items() if one.video_id.startswith("train")
-    }
+    lines = (tmp_path / "contexts.jsonl").read_text().splitlines()
+    contexts = [row for row in map(json.loads, lines) if row["video_id"].startswith("train")]
     assert len(contexts) == len(part.targets) == len(part.pairs.queries) > 6
-    for one, runs, own in zip(contexts.values(), part.contexts, part.own_context, strict=True):
-        assert (None if one.context is None else [list(one.context)]) == (runs.tolist() or None)
-        assert one.own == own
+    for row, runs in zip(contexts, part.contexts, strict=True):
+        assert (None if row["context"] is None else [row["context"]]) == (runs.tolist() or None)
     assert [f"train_{place:05d}" for place in part.pairs.video_index] == [
-        one.video_id for one in contexts.values()
+        row["video_id"] for row in contexts
     ]
     assert np.array_equal(part.pairs.video[2].numpy(), world.clips("train_00002"))
-
-
-def test_a_damaged_file_of_contexts_is_named(tmp_path) -> None:
-    with pytest.raises(AnnotationError, match=r"contexts.jsonl: cannot be read"):
-        read_contexts(tmp_path)
-    (tmp_path / "contexts.jsonl").write_text('{"qid": "a", "video_id": "b", "object": [1]}\n')
-    with pytest.raises(AnnotationError, match=r"contexts.jsonl, line 1: .*expected an object with"):
-        read_contexts(tmp_path)
