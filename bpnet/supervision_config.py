@@ -123,7 +123,7 @@ class SupervisionConfig:
         evidence: The teacher ``evidence``.
         mil: The losses of the teacher ``mil``, see `bpnet.weak.mil.MilConfig`.
         pool: What ``evidence`` and ``mil`` do about contexts, see
-            `bpnet.weak.pool_config.PoolConfig`.
+            `bpnet.contexts.pool_config.PoolConfig`.
         gaussian: The teacher ``gaussian``.
     """
 

@@ -20,12 +20,12 @@ from bpnet.config import (
     TrainerConfig,
     conf_path,
 )
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.errors import ConfigError
 from bpnet.model_config import ModelConfig
 from bpnet.settings import from_dict
 from bpnet.supervision_config import EvidenceConfig, GaussianConfig, SupervisionConfig
 from bpnet.weak.mil import MilConfig
-from bpnet.weak.pool_config import PoolConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))

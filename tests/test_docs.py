@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bpnet.config import DATASETS
+from bpnet.contexts.pool_config import INTERVENTIONS, PoolConfig
 from bpnet.data.published import counts_table
 from bpnet.evaluation.protocols import PROTOCOLS
-from bpnet.weak.pool_config import INTERVENTIONS, PoolConfig
 from bpnet_features import FeatureSpec
 from bpnet_features.backbones.choose import NAMES
 from bpnet_features.backbones.grid import GRID_SPEC

@@ -1,4 +1,4 @@
-"""What comes with each class in the training pictures: `bpnet.weak.context_pool` on patches.
+"""What comes with each class in the training pictures: `bpnet.contexts.pool` on patches.
 
 A picture is to the pool what a video is, and a cell of its feature map what a clip is.
 """
@@ -11,13 +11,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bpnet.weak.context_pool import ContextPool
-from bpnet.weak.pool_config import PoolConfig
+from bpnet.contexts.pool import (
+    ADJUSTED,
+    FEW_EFFECTIVE,
+    FEW_VIDEOS,
+    NO_CONTEXT,
+    NOT_IDENTIFIABLE,
+    ContextPool,
+)
+from bpnet.contexts.pool_config import PoolConfig
 
 # How much of what contexts tell is taken away by weights, and not told. Pictures in their usual
 # context have little left to teach once all is told: without weights, training takes far longer.
 WEIGHTED = 0.5
 SMOOTHING = 1.0  # pictures, of all classes by their rates, that are added to each context
+STATUS = {
+    ADJUSTED: "adjusted",
+    NO_CONTEXT: "nothing comes with it",
+    FEW_VIDEOS: "too few pictures, not adjusted",
+    NOT_IDENTIFIABLE: "not identifiable, not adjusted",
+    FEW_EFFECTIVE: "too few effective pictures, not adjusted",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,13 +102,6 @@ def context_lines(context: TrainingContext, classes: Sequence[str]) -> list[str]
         A line a class.
     """
     given, otherwise = context.pool.rates()
-    words = {
-        0: "adjusted",
-        1: "nothing comes with it",
-        2: "too few pictures, not adjusted",
-        3: "not identifiable, not adjusted",
-        4: "too few effective pictures, not adjusted",
-    }
     lines = []
     for number, name in enumerate(classes):
         places = context.pool.strata[number].nonzero().flatten().tolist()
@@ -103,6 +110,6 @@ def context_lines(context: TrainingContext, classes: Sequence[str]) -> list[str]
             for one in places[:3]
         )
         rest = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        found = words[int(context.pool.status[number])]
+        found = STATUS[int(context.pool.status[number])]
         lines.append(f"{name}: {found}" + (f": {rates}{rest}" if places else ""))
     return lines

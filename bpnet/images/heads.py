@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bpnet.weak.class_maps import ClassMaps
+from bpnet.contexts.class_maps import ClassMaps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

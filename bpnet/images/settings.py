@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from bpnet.contexts.pool_config import INTERVENTIONS
 from bpnet.settings import in_range, one_of, raise_faults
-from bpnet.weak.pool_config import INTERVENTIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.errors import AnnotationError
 from bpnet.images.context import TrainingContext, context_lines, fit_context
 from bpnet.images.heads import AdjustedHead, CausalHead, MapOutput
 from bpnet.images.model import ImageModel
 from bpnet.images.network import ImageNetwork, build_network
 from bpnet.images.settings import ImageConfig
-from bpnet.weak.pool_config import PoolConfig
 
 log = logging.getLogger(__name__)
 

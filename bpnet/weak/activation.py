@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bpnet.contexts.pool import ContextPool
 from bpnet.models.layers import masked_softmax
-from bpnet.weak.context_pool import ContextPool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ no content, and the others are gathered around spherical k-means centres of thei
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bpnet.contexts.clusters import spherical_kmeans
 from bpnet.errors import AnnotationError, ConfigError
-from bpnet.weak.clusters import spherical_kmeans
 
 NUM_CONCEPTS = 128
 # Function words of English, forms of the auxiliaries, and words that name any person or any video.
@@ -148,19 +148,3 @@ def fit_concepts(
     # Numbers without gaps: a centre may have lost its words.
     kept, numbers = np.unique(nearest.numpy(), return_inverse=True)
     return Concepts(dict(zip(words, numbers.tolist(), strict=True)), len(kept))
-
-
-def concept_table(concepts: Sequence[Collection[int]], count: int) -> torch.Tensor:
-    """Sets of concepts as rows of marks.
-
-    Args:
-        concepts: Per query, or per video, its concepts.
-        count: Number of concepts K.
-
-    Returns:
-        (N, K) bool.
-    """
-    table = torch.zeros(len(concepts), count, dtype=torch.bool)
-    for row, found in zip(table, concepts, strict=True):
-        row[list(found)] = True
-    return table

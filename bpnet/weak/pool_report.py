@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from bpnet.weak.concepts import Concepts
-from bpnet.weak.context_pool import (
+from bpnet.contexts.pool import (
     ADJUSTED,
     FEW_EFFECTIVE,
     FEW_VIDEOS,
@@ -17,6 +16,7 @@ from bpnet.weak.context_pool import (
     Clips,
     ContextPool,
 )
+from bpnet.weak.concepts import Concepts
 
 STATUS = {
     ADJUSTED: "adjusted",

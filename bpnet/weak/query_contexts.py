@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bpnet.contexts.pool import ContextPool
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import ConfigError
 from bpnet.settings import from_dict
 from bpnet.supervision_config import SupervisionConfig
 from bpnet.types import Batch
 from bpnet.weak.concepts import NUM_CONCEPTS, fit_concepts
-from bpnet.weak.context_pool import ContextPool
 from bpnet.weak.pairs import QueryDataset, VideoClips
-from bpnet.weak.pool_config import PoolConfig
 from bpnet.weak.pool_report import pool_report, report_lines
 
 log = logging.getLogger(__name__)

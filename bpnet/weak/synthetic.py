@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bpnet.weak.concepts import Concepts, concept_table, content_words, fit_concepts
+from bpnet.contexts.pool import concept_table
+from bpnet.weak.concepts import Concepts, content_words, fit_concepts
 from bpnet.weak.mil import Pairs
 from bpnet_features.confounder import PlantedWorld
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bpnet.contexts.pool import ContextPool
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.evaluation.intervals import tiou
 from bpnet.evaluation.localization import (
     best_threshold,
@@ -18,9 +20,7 @@ from bpnet.evaluation.localization import (
 )
 from bpnet.evaluation.reliability import auroc
 from bpnet.weak.activation import ActivationHead, combinational
-from bpnet.weak.context_pool import ContextPool
 from bpnet.weak.mil import MilConfig, Pairs, mil_losses
-from bpnet.weak.pool_config import PoolConfig
 from bpnet.weak.synthetic import PlantedPairs, planted_concepts, planted_pairs
 from bpnet_features.confounder import TEST_SPLITS, PlantedWorld
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.images.context import SMOOTHING, WEIGHTED, TrainingContext, context_lines, fit_context
-from bpnet.weak.pool_config import PoolConfig
 
 COUNT = 100  # pictures of each of two classes
 RATE = 80  # of them with their own context; the others have none

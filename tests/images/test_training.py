@@ -10,12 +10,12 @@ import pytest
 import torch
 from square_pictures import COLOURS, SIDE, config, squares, tensors
 
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.errors import AnnotationError, CheckpointError, ConfigError
 from bpnet.images.boxes import box_iou
 from bpnet.images.model import ImageModel, to_input
 from bpnet.images.settings import ImageConfig
 from bpnet.images.train import train_images
-from bpnet.weak.pool_config import PoolConfig
 
 
 def test_places_are_learned_from_classes(model: ImageModel) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bpnet.contexts.pool import ContextPool
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.weak.activation import ActivationHead, combinational
-from bpnet.weak.context_pool import ContextPool
-from bpnet.weak.pool_config import PoolConfig
 
 C, E, D, K = 6, 5, 8, 3
 

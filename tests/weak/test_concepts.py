@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bpnet.errors import AnnotationError, ConfigError
-from bpnet.weak.concepts import Concepts, concept_table, content_words, fit_concepts
+from bpnet.weak.concepts import Concepts, content_words, fit_concepts
 
 rng = np.random.default_rng(0)
 DIRECTIONS = {name: rng.normal(size=20) for name in ("open", "dog", "cup")}
@@ -62,8 +62,3 @@ def test_what_is_wrong_is_named() -> None:
         fit_concepts([["the", "zebra"]], VECTORS)
     with pytest.raises(ConfigError, match="num_concepts=0"):
         fit_concepts(SAID, VECTORS, 0)
-
-
-def test_table_marks_each_set() -> None:
-    table = concept_table([(0, 2), ()], 3)
-    assert table.tolist() == [[True, False, True], [False, False, False]]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.weak.activation import ActivationHead
-from bpnet.weak.pool_config import PoolConfig
 from bpnet.weak.pool_report import STATUS
 from bpnet.weak.synthetic import planted_concepts, planted_pairs
 from bpnet.weak.trial import TrialConfig, fit_pool, measure, train_head

@@ -1,4 +1,4 @@
-"""CI-CAM's pool as it is published, in time: a map of mean activations for each concept.
+"""CI-CAM's pool as it is published: a map of mean activations for each concept, over time or cells.
 
 It learns where in a video a concept is seen, which is the prior over places. It is here to be
 compared with, not because it removes what comes with a concept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from bpnet.weak.class_maps import ClassMaps
+from bpnet.contexts.class_maps import ClassMaps
 
 ONE = torch.tensor([[True, False]])
 

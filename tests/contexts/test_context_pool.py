@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from bpnet.contexts.pool import ContextPool, concept_table
+from bpnet.contexts.pool_config import PoolConfig
 from bpnet.errors import ConfigError
 from bpnet.weak.concepts import Concepts
-from bpnet.weak.context_pool import ContextPool
-from bpnet.weak.pool_config import PoolConfig
 from bpnet.weak.pool_report import pool_report, report_lines
 
 DIM = 24
@@ -208,3 +208,8 @@ def test_what_is_wrong_is_named() -> None:
         ContextPool(CONFIG, DIM, 2).fit([], [])
     with pytest.raises(ConfigError, match="1 videos with concepts of 2"):
         ContextPool(CONFIG, DIM, 2).fit([np.zeros((4, DIM), np.float32)], [(0,), (1,)])
+
+
+def test_table_marks_each_set() -> None:
+    table = concept_table([(0, 2), ()], 3)
+    assert table.tolist() == [[True, False, True], [False, False, False]]

@@ -22,12 +22,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bpnet.contexts.class_maps import ClassMaps
+from bpnet.contexts.clusters import merged, spherical_kmeans
+from bpnet.contexts.pool_config import PoolConfig
+from bpnet.contexts.presence import thresholds, window_directions, window_width
 from bpnet.errors import ConfigError
-from bpnet.weak.class_maps import ClassMaps
-from bpnet.weak.clusters import merged, spherical_kmeans
-from bpnet.weak.concepts import concept_table
-from bpnet.weak.pool_config import PoolConfig
-from bpnet.weak.presence import thresholds, window_directions, window_width
 
 SAMPLED_WINDOWS = 16_384  # of all videos together, to which the prototypes are fitted
 RATES = (0.02, 0.98)  # to which `stratified` brings the rate of a stratum, at most
@@ -317,6 +316,22 @@ class ContextPool(nn.Module):
                 self.status[concept] = FEW_EFFECTIVE
             else:
                 self.weights[concept] = pair
+
+
+def concept_table(concepts: Sequence[Collection[int]], count: int) -> torch.Tensor:
+    """Sets of concepts as rows of marks.
+
+    Args:
+        concepts: Per query, or per video, its concepts.
+        count: Number of concepts K.
+
+    Returns:
+        (N, K) bool.
+    """
+    table = torch.zeros(len(concepts), count, dtype=torch.bool)
+    for row, found in zip(table, concepts, strict=True):
+        row[list(found)] = True
+    return table
 
 
 def _alone(clips: Clips) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from bpnet.weak.presence import thresholds, window_directions
+from bpnet.contexts.presence import thresholds, window_directions
 
 
 def test_a_window_is_the_mean_of_its_clips() -> None:

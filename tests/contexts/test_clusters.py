@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from bpnet.weak.clusters import merged, spherical_kmeans
+from bpnet.contexts.clusters import merged, spherical_kmeans
 
 
 def planted(num: int, each: int = 50, noise: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
