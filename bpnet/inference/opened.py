@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from bpnet.attention import Node, PrefixTree
 from bpnet.errors import ConfigError
 from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.judge import Query, check_several
+from bpnet.inference.kept_videos import Held, KeptVideos
 from bpnet.inference.windows import Window, merge
 from bpnet.report import ReportAnswer, answer_of
 from bpnet.report.answers import film_strip
 from bpnet.types import Moment
 from bpnet_features import ClipGrid
-
-if TYPE_CHECKING:
-    from bpnet.inference.session import VideoSession
 
 # Positions of all pairs of a query and a window that are judged together: more no longer fit a
 # CPU's cache, and where pairs read one video from where it is kept, more make up for that.
@@ -35,57 +30,32 @@ Progress: TypeAlias = Callable[[int, int], None]
 SecondsProgress: TypeAlias = Callable[[float, float], object]
 
 
-@dataclasses.dataclass(eq=False)
-class Held:
-    """What a session holds for an opened video.
-
-    Attributes:
-        grid: Where its stored clips lie in time.
-        windows: What is read at once.
-        grids: Where the positions of each window lie in time.
-        nodes: Where each of them ends in the tree; pinned.
-        tree: The tree that those are in.
-        weights: Fingerprint of the model that encoded it.
-        keys: Of its last window: content keys, and ...
-        tail: ... the clips behind its last whole chunk, for a video that may go on.
-    """
-
-    grid: ClipGrid
-    windows: tuple[Window, ...]
-    grids: tuple[ClipGrid, ...]
-    nodes: list[Node]
-    tree: PrefixTree
-    weights: bytes
-    keys: list[bytes]
-    tail: npt.NDArray[np.float32]
-
-
 class OpenedVideo:
     """One video with everything computed that does not depend on a query.
 
     Made by `Localizer.open_video`. Several threads may ask at once: asking changes nothing in it.
 
     Args:
-        session: Keeps what is computed of it.
+        kept: Keeps what is computed of it.
         held: What that is.
         name: What reports call it.
         file: The video file, where it was opened from one.
     """
 
     def __init__(
-        self, session: VideoSession, held: Held, name: str = "video", file: Path | None = None
+        self, kept: KeptVideos, held: Held, name: str = "video", file: Path | None = None
     ) -> None:
-        self._session = session
+        self._kept = kept
         self._held = held
         self._name = name
         self._file = file
         # Nobody has to close it: what is held goes with the last reference.
-        self._release = weakref.finalize(self, session.left.append, held)
+        self._release = weakref.finalize(self, kept.let_go, held)
         self._release.atexit = False
 
     @property
     def held(self) -> Held:
-        """What its session holds of it.
+        """What is held of it.
 
         Raises:
             ConfigError: It is closed.
@@ -163,7 +133,7 @@ class OpenedVideo:
         check_wanted(top, min_score)
         if isinstance(queries, (str, np.ndarray)):
             return self.localize([queries], top, min_score, progress)[0]
-        self._session.judge.check(queries)
+        self._kept.judge.check(queries)
         answers: list[list[Moment]] = []
         for group in self._predicted(queries):
             for prediction in group:
@@ -188,7 +158,7 @@ class OpenedVideo:
                 video is closed.
             CacheFullError: Opened videos leave no room for what is kept of queries.
         """
-        self._session.judge.check(queries)
+        self._kept.judge.check(queries)
         return [prediction for group in self._predicted(queries) for prediction in group]
 
     def draw(
@@ -242,14 +212,14 @@ class OpenedVideo:
             yield self._predict(queries[first : first + at_once])
 
     def _pairs_at_once(self) -> int:
-        most = SHARED_AT_ONCE if self._session.shares else POSITIONS_AT_ONCE
+        most = SHARED_AT_ONCE if self._kept.shares else POSITIONS_AT_ONCE
         return max(1, most // self._held.grids[0].num_clips)
 
     def _predict(self, queries: Sequence[Query]) -> list[Prediction]:
         held = self.held
         answers: list[list[Prediction]] = [[] for _ in queries]
         at_once = max(1, self._pairs_at_once() // len(queries))
-        with self._session.asking(held) as judge:
+        with self._kept.asking(held) as judge:
             encoded = judge.encode(queries)
             for first in range(0, len(held.windows), at_once):
                 places = range(first, min(first + at_once, len(held.windows)))
@@ -257,7 +227,7 @@ class OpenedVideo:
                 which = [query for query, _ in pairs]
                 windows = [place for _, place in pairs]
                 found = judge.answer_kept(
-                    self._session.pairs(held, encoded, which, windows),
+                    self._kept.pairs(held, encoded, which, windows),
                     [held.grids[place] for place in windows],
                     encoded,
                     which,
