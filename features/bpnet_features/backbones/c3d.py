@@ -7,18 +7,16 @@ Architecture: Tran et al., "Learning Spatiotemporal Features with 3D Convolution
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bpnet_features.backbones.backbone import Array, Extraction
-from bpnet_features.backbones.torch_weights import digest, fill, pick_device, read_state
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.network import network_backbone
+from bpnet_features.backbones.torch_weights import fill, pick_device, read_state
 from bpnet_features.backbones.windows import WindowBackbone
 from bpnet_features.errors import FeatureError
 from bpnet_features.picture import Picture
-from bpnet_features.spec import FeatureSpec
 
 NAME = "c3d"
 WIDTH = 4096
@@ -108,25 +106,23 @@ def load(extraction: Extraction) -> WindowBackbone:
     network = C3D()
     where = f"weights {extraction.weights!r} of backbone {NAME!r}"
     fill(network, read_state(extraction.weights, NAME), ("fc7.", "fc8."), where)
-    spec = FeatureSpec(
+    mean = torch.tensor(MEAN_BGR, device=device)
+
+    def embed(windows: Tensor) -> Tensor:
+        pixels = windows.float().flip(-1) - mean
+        features: Tensor = network(pixels.permute(0, 4, 1, 2, 3))
+        return features
+
+    return network_backbone(
+        network,
+        embed,
+        extraction,
+        device,
+        picture,
         backbone=NAME,
         feature_dim=WIDTH,
         layer="fc6",
-        fps=extraction.fps or FPS,
+        fps=FPS,
         clip_length_frames=LENGTH,
-        clip_stride_frames=extraction.clip_stride_frames or LENGTH,
-        normalisation=extraction.normalisation or "none",
-        picture=str(picture),
-        weights=digest(network),
+        batch_size=BATCH_SIZE,
     )
-    network.to(device)
-    mean = torch.tensor(MEAN_BGR, device=device)
-
-    @torch.inference_mode()
-    def embed(windows: npt.NDArray[np.uint8]) -> Array:
-        pixels = torch.from_numpy(windows).to(device).float().flip(-1) - mean
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            features: Array = network(pixels.permute(0, 4, 1, 2, 3)).cpu().numpy()
-        return features
-
-    return WindowBackbone(spec, picture, embed, extraction.batch_size or BATCH_SIZE)

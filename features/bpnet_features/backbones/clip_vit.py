@@ -6,17 +6,15 @@ model that `transformers` loads as CLIP will do; those of the field come from ``
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bpnet_features.backbones.backbone import Array, Extraction
-from bpnet_features.backbones.torch_weights import digest, pick_device
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.network import network_backbone
+from bpnet_features.backbones.torch_weights import pick_device
 from bpnet_features.backbones.windows import WindowBackbone
 from bpnet_features.errors import FeatureError
 from bpnet_features.picture import Picture
-from bpnet_features.spec import FeatureSpec
 
 NAME = "clip"
 HUB_NAME = "openai/clip-vit-base-patch32"
@@ -88,26 +86,24 @@ def load(extraction: Extraction) -> WindowBackbone:
         picture = Picture.parse(extraction.picture)
         if picture.crop != side:
             raise FeatureError(f"picture={str(picture)!r}: this CLIP needs a centre of {side}")
-    spec = FeatureSpec(
+    network.eval().requires_grad_(False)
+    mean, deviation = (torch.tensor(c, device=device) * 255 for c in (MEAN, DEVIATION))
+
+    def embed(windows: Tensor) -> Tensor:
+        pixels = (windows.flatten(0, 1).float() - mean) / deviation
+        vectors = network(pixels.permute(0, 3, 1, 2))
+        features: Tensor = vectors.unflatten(0, windows.shape[:2]).mean(dim=1)
+        return features
+
+    return network_backbone(
+        network,
+        embed,
+        extraction,
+        device,
+        picture,
         backbone=NAME,
         feature_dim=int(model.visual_projection.out_features),
         layer="image_embeds",
-        fps=extraction.fps or FPS,
-        clip_length_frames=extraction.clip_length_frames or 1,
-        clip_stride_frames=extraction.clip_stride_frames or extraction.clip_length_frames or 1,
-        normalisation=extraction.normalisation or "none",
-        picture=str(picture),
-        weights=digest(network),
+        fps=FPS,
+        batch_size=BATCH_SIZE,
     )
-    network.to(device).eval().requires_grad_(False)
-    mean, deviation = (torch.tensor(c, device=device) * 255 for c in (MEAN, DEVIATION))
-
-    @torch.inference_mode()
-    def embed(windows: npt.NDArray[np.uint8]) -> Array:
-        pixels = (torch.from_numpy(windows).to(device).flatten(0, 1).float() - mean) / deviation
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            vectors = network(pixels.permute(0, 3, 1, 2))
-        features: Array = vectors.unflatten(0, windows.shape[:2]).mean(dim=1).cpu().numpy()
-        return features
-
-    return WindowBackbone(spec, picture, embed, extraction.batch_size or BATCH_SIZE)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bpnet_features.backbones.backbone import Array, Extraction
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.network import network_backbone
 from bpnet_features.backbones.same_padding import pad_same
-from bpnet_features.backbones.torch_weights import digest, fill, pick_device, read_state
+from bpnet_features.backbones.torch_weights import fill, pick_device, read_state
 from bpnet_features.backbones.windows import WindowBackbone
 from bpnet_features.errors import FeatureError
 from bpnet_features.picture import Picture
-from bpnet_features.spec import FeatureSpec
 
 NAME = "efficientnet_lite0"
 WIDTH = 1280
@@ -139,26 +136,22 @@ def load(extraction: Extraction) -> WindowBackbone:
     network = EfficientNetLite0()
     fill(network, read_state(path, NAME), ("_fc.",), f"weights {path!r} of backbone {NAME!r}")
     picture = Picture.parse(extraction.picture) if extraction.picture else PICTURE
-    spec = FeatureSpec(
+
+    def embed(windows: Tensor) -> Tensor:
+        images = windows.flatten(0, 1).permute(0, 3, 1, 2)
+        vectors = network((images.float() - MEAN) / SCALE)
+        features: Tensor = vectors.unflatten(0, windows.shape[:2]).mean(dim=1)
+        return features
+
+    return network_backbone(
+        network,
+        embed,
+        extraction,
+        device,
+        picture,
         backbone=NAME,
         feature_dim=WIDTH,
         layer="pool",
-        fps=extraction.fps or FPS,
-        clip_length_frames=extraction.clip_length_frames or 1,
-        clip_stride_frames=extraction.clip_stride_frames or extraction.clip_length_frames or 1,
-        normalisation=extraction.normalisation or "none",
-        picture=str(picture),
-        weights=digest(network),
+        fps=FPS,
+        batch_size=CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE,
     )
-    network.to(device)
-    usual = CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
-
-    @torch.inference_mode()
-    def embed(windows: npt.NDArray[np.uint8]) -> Array:
-        images = torch.from_numpy(windows).to(device).flatten(0, 1).permute(0, 3, 1, 2)
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            vectors = network((images.float() - MEAN) / SCALE)
-        features: Array = vectors.unflatten(0, windows.shape[:2]).mean(dim=1).cpu().numpy()
-        return features
-
-    return WindowBackbone(spec, picture, embed, extraction.batch_size or usual)

