@@ -14,9 +14,7 @@ import numpy as np
 from bpnet.evaluation.answers import Answer, AnsweredQueries
 from bpnet.evaluation.blind import fit_constant_interval
 from bpnet.evaluation.bootstrap import (
-    LEVEL,
-    NUM_RESAMPLES,
-    Estimates,
+    INTERVAL,
     bootstrap,
     bootstrap_difference,
     interval_notes,
@@ -27,16 +25,6 @@ from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes
 from bpnet.evaluation.protocols import Protocol
 from bpnet.evaluation.shift import ChangedAnswers
 from bpnet.types import Annotation
-
-SEED = 0  # of the draws of videos
-INTERVAL = {
-    "level": LEVEL,
-    "method": "percentile bootstrap over videos",
-    "num_resamples": NUM_RESAMPLES,
-    "seed": SEED,
-}
-
-Cells = dict[str, dict[str, float]]
 
 
 def bias_results(
@@ -108,7 +96,7 @@ def changed_rows(
     differences = [value - first for value in values.values()]
     videos = [one.video_id for one in found.annotations]
     every = np.concatenate([*values.values(), *differences], axis=1)
-    cells = _cells(bootstrap(every[None], videos, seed=SEED), COLUMNS)
+    cells = bootstrap(every[None], videos).cells(COLUMNS)
     return [
         {
             "name": name,
@@ -144,14 +132,12 @@ def part_rows(
         if interval is not None:
             blind = _constant(interval, part.annotations)
             runs.append(outcomes(blind.answers, blind.annotations, rules))
-        values = [_cells(bootstrap(one.values[None], one.videos, seed=SEED)) for one in runs]
+        values = [bootstrap(one.values[None], one.videos).cells(COLUMNS) for one in runs]
         differences: list[Any] = [None, None]
         if before:
             differences = [
-                _cells(
-                    bootstrap_difference(
-                        first.values, first.videos, run.values, run.videos, seed=SEED
-                    )
+                bootstrap_difference(first.values, first.videos, run.values, run.videos).cells(
+                    COLUMNS
                 )
                 for first, run in zip(before, runs, strict=True)
             ]
@@ -184,7 +170,7 @@ def confounder_row(found: AnsweredQueries, confounders: Mapping[str, Pairs]) -> 
         AnnotationError: No query's confounder is known.
     """
     values, videos = pointing(found.answers, found.annotations, confounders)
-    cells = _cells(bootstrap(values[None], videos, seed=SEED), POINTING)[0]
+    cells = bootstrap(values[None], videos).cells(POINTING)[0]
     return {"num_queries": len(videos), **cells}
 
 
@@ -201,16 +187,3 @@ def _constant(interval: tuple[float, float], annotations: Sequence[Annotation]) 
     ends = np.array(interval)
     answers = [Answer(one.duration_seconds * ends[None], scores=[1.0]) for one in annotations]
     return AnsweredQueries(answers, annotations)
-
-
-def _cells(estimates: Estimates, columns: Sequence[str] = COLUMNS) -> list[Cells]:
-    """One mapping for each group of columns."""
-    values = zip(
-        estimates.value.tolist(), estimates.low.tolist(), estimates.high.tolist(), strict=True
-    )
-    cells = [{"value": value, "low": low, "high": high} for value, low, high in values]
-    step = len(columns)
-    return [
-        dict(zip(columns, cells[first : first + step], strict=True))
-        for first in range(0, len(cells), step)
-    ]

@@ -29,6 +29,13 @@ from bpnet.evaluation.intervals import Array
 
 NUM_RESAMPLES = 10_000
 LEVEL = 0.95
+SEED = 0  # of the draws
+INTERVAL = {  # as files of results say it
+    "level": LEVEL,
+    "method": "percentile bootstrap over videos",
+    "num_resamples": NUM_RESAMPLES,
+    "seed": SEED,
+}
 FEW_VIDEOS = 30  # with fewer, percentile intervals are noticeably too narrow
 _CHUNK = 2**21  # draws of videos at once: 16 MB an array
 
@@ -47,6 +54,24 @@ class Estimates:
     low: Array
     high: Array
 
+    def cells(self, names: Sequence[str]) -> list[dict[str, dict[str, float]]]:
+        """As files of results hold them.
+
+        Args:
+            names: Of the columns; where there are more columns, each group of as many has them.
+
+        Returns:
+            For each group by name ``value``, ``low`` and ``high``.
+        """
+        rows = np.stack([self.value, self.low, self.high], axis=1).reshape(-1, len(names), 3)
+        return [
+            {
+                name: {"value": value, "low": low, "high": high}
+                for name, (value, low, high) in zip(names, group, strict=True)
+            }
+            for group in rows.tolist()
+        ]
+
 
 def bootstrap(
     outcomes: Array,
@@ -54,7 +79,7 @@ def bootstrap(
     *,
     resample_runs: bool = False,
     num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
     level: float = LEVEL,
 ) -> Estimates:
     """Means over runs and queries, with percentile intervals.
@@ -83,7 +108,7 @@ def bootstrap_difference(
     second_videos: Sequence[Hashable],
     *,
     num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
     level: float = LEVEL,
 ) -> Estimates:
     """Second mean minus first, of queries about two sets of videos that have nothing in common.

@@ -14,13 +14,7 @@ from bpnet.config import EvaluateConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.errors import ConfigError
 from bpnet.evaluation.answered_part import answer_part
-from bpnet.evaluation.bootstrap import (
-    LEVEL,
-    NUM_RESAMPLES,
-    Estimates,
-    bootstrap,
-    interval_notes,
-)
+from bpnet.evaluation.bootstrap import INTERVAL, bootstrap, interval_notes
 from bpnet.evaluation.intervals import Array
 from bpnet.evaluation.matching import match_predictions
 from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes
@@ -34,7 +28,6 @@ from bpnet_features.atomic import write_text_atomically
 log = logging.getLogger(__name__)
 
 COMPARISON = "comparison.json"
-SEED = 0  # of the draws
 
 
 def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) 
     differences = [values[name] - values[names[0]] for name in names[1:]]
     videos = next(iter(found.values()))[0].videos
     columns = np.concatenate([*values.values(), *differences], axis=1)
-    cells = _cells(bootstrap(columns[None], videos, seed=SEED))
+    cells = bootstrap(columns[None], videos).cells(COLUMNS)
     paths = {
         name: [str(one.checkpoint or one.predictions) for one in runs]
         for name, runs in rows.items()
@@ -80,12 +73,7 @@ def compare(rows: Mapping[str, Sequence[EvaluateConfig]], ranks: Ranks = ALONE) 
         "split": config.split,
         "num_queries": len(videos),
         "num_videos": len(set(videos)),
-        "interval": {
-            "level": LEVEL,
-            "method": "percentile bootstrap over videos",
-            "num_resamples": NUM_RESAMPLES,
-            "seed": SEED,
-        },
+        "interval": INTERVAL,
         "rows": [
             {
                 "name": name,
@@ -175,22 +163,6 @@ def _check_training(trained: Mapping[str, bool], split: str) -> None:
             f"split={split!r}: {seen} was trained on this part, and other rows were not: expected "
             "a part that no row was trained on"
         )
-
-
-def _cells(estimates: Estimates) -> list[dict[str, dict[str, float]]]:
-    """One mapping for each group of `COLUMNS`."""
-    count = len(COLUMNS)
-    return [
-        {
-            name: {
-                "value": float(estimates.value[place]),
-                "low": float(estimates.low[place]),
-                "high": float(estimates.high[place]),
-            }
-            for place, name in enumerate(COLUMNS, start=first)
-        }
-        for first in range(0, len(estimates.value), count)
-    ]
 
 
 def _spread(runs: Sequence[Outcomes]) -> dict[str, float] | None:

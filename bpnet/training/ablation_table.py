@@ -224,15 +224,11 @@ def _difference(name: str, first: str, found: _Found) -> dict[str, Any]:
         for seed in seeds
     ]
     estimates = bootstrap(np.stack(pairs), reference.videos, resample_runs=True)
-    cells = zip(estimates.value, estimates.low, estimates.high, strict=True)
     return {
         "name": name,
         "minus": first,
         "num_runs": len(seeds),
-        "metrics": {
-            column: {"value": float(value), "low": float(low), "high": float(high)}
-            for column, (value, low, high) in zip(COLUMNS, cells, strict=True)
-        },
+        "metrics": estimates.cells(COLUMNS)[0],
     }
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.evaluation import bootstrap as module
-from bpnet.evaluation.bootstrap import bootstrap
+from bpnet.evaluation.bootstrap import Estimates, bootstrap
 
 
 def test_two_videos_by_hand() -> None:
@@ -59,6 +59,16 @@ def test_runs_by_hand() -> None:
     assert (fixed.low.item(), fixed.value.item(), fixed.high.item()) == (5.0, 5.0, 5.0)
     drawn = bootstrap(values, videos, resample_runs=True)
     assert (drawn.low.item(), drawn.value.item(), drawn.high.item()) == (0.0, 5.0, 10.0)
+
+
+def test_each_group_of_columns_has_the_names() -> None:
+    found = Estimates(*(np.array([1.0, 2.0, 3.0, 4.0]) + shift for shift in (0.0, -0.5, 0.5)))
+    first, second = found.cells(["a", "b"])
+    assert first["a"] == {"value": 1.0, "low": 0.5, "high": 1.5}
+    assert second["b"] == {"value": 4.0, "low": 3.5, "high": 4.5}
+    assert list(second) == ["a", "b"]
+    with pytest.raises(ValueError, match="cannot reshape"):
+        found.cells(["a", "b", "c"])
 
 
 def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
