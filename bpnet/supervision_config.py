@@ -113,7 +113,8 @@ class SupervisionConfig:
         teacher_batch_size: Sentences a batch of them.
         teacher_lr: Learning rate of their first step.
         extent: Exponent that says how long a moment is for its rise above the rest of its video,
-            see `bpnet.weak.pseudo.contrasts`; null: chosen on the labelled pairs, 0.5 without any.
+            see `bpnet.weak.contrasts.contrasts`; null: chosen on the labelled pairs, 0.5 without
+            any.
         rounds: Students, each taught by the answers of the one before it, and the first by the
             teachers.
         left_out: Share of the pairs, the least certain ones, that the first student is taught no

@@ -37,9 +37,9 @@ from bpnet.models.dropout import Dropout
 from bpnet.models.layers import NEGATIVE, masked_softmax
 from bpnet.supervision_config import EvidenceConfig
 from bpnet.types import Batch
+from bpnet.weak.contrasts import best_spans
 from bpnet.weak.hints import ActivationHint
 from bpnet.weak.pairs import QueryDataset, VideoClips
-from bpnet.weak.pseudo import best_spans
 from bpnet.weak.query_contexts import QueryContexts
 from bpnet.weak.sentences import Tokens
 from bpnet.weak.standard import Standardised, spread

@@ -53,7 +53,7 @@ class MaskHint:
     scores: Floats
 
     def candidates(self, extent: float) -> Candidates:
-        """See `bpnet.weak.teacher.Hint`; a mask says its extent itself."""
+        """See `bpnet.weak.hints.Hint`; a mask says its extent itself."""
         return Candidates(self.spans, self.scores)
 
     def support(self, spans: Floats, extent: float) -> Floats:

@@ -13,9 +13,9 @@ from bpnet.data.dataset import MomentDataset
 from bpnet.evaluation.intervals import tiou
 from bpnet.evaluation.predictions import Prediction
 from bpnet.types import Annotation
-from bpnet.weak.candidates import Candidates
-from bpnet.weak.pseudo import Floats, PseudoMoments, fuse
-from bpnet.weak.teacher import Hint
+from bpnet.weak.candidates import Candidates, Floats
+from bpnet.weak.hints import Hint
+from bpnet.weak.pseudo import PseudoMoments, fuse
 from bpnet_features import ClipGrid
 from bpnet_features.atomic import write_text_atomically
 
@@ -30,7 +30,7 @@ class Opinion:
 
     Attributes:
         hints: A hint a pair.
-        extent: See `bpnet.weak.pseudo.contrasts`.
+        extent: See `bpnet.weak.contrasts.contrasts`.
     """
 
     hints: Sequence[Hint]

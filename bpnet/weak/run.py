@@ -23,6 +23,7 @@ from bpnet.training.run import known_words
 from bpnet.training.state import deciding_settings
 from bpnet.training.validation import answer
 from bpnet.types import Annotation
+from bpnet.weak.candidates import Floats
 from bpnet.weak.labels import (
     Opinion,
     as_annotations,
@@ -31,7 +32,7 @@ from bpnet.weak.labels import (
     pseudo_moments,
 )
 from bpnet.weak.pairs import QueryDataset, WeakParts, read_weak_parts
-from bpnet.weak.pseudo import Floats, weights_of
+from bpnet.weak.pseudo import weights_of
 from bpnet.weak.teach import AnyTeacher, ask, build_teacher, teach
 
 log = logging.getLogger(__name__)

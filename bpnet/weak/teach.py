@@ -25,10 +25,10 @@ from bpnet.training.state import STATE, TrainingState, random_states, restore_ra
 from bpnet.types import Batch
 from bpnet.weak.evidence import Evidence
 from bpnet.weak.gaussian import GaussianProposals
+from bpnet.weak.hints import Hint
 from bpnet.weak.mil_teacher import MilTeacher
 from bpnet.weak.pairs import QueryDataset
 from bpnet.weak.query_contexts import QueryContexts, pool_config
-from bpnet.weak.teacher import Hint
 
 log = logging.getLogger(__name__)
 
