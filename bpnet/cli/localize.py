@@ -6,9 +6,16 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpnet.errors import AnnotationError, CheckpointError, ConfigError, FeatureError
+
+if TYPE_CHECKING:
+    from bpnet.inference.localizer import Localizer
+    from bpnet.report import ReportAnswer
+    from bpnet.types import Moment
 
 NOTHING_FOUND = 1  # exit status, as grep's
 
@@ -17,7 +24,7 @@ def main(arguments: list[str]) -> None:
     """Find sentences in a video; see ``bpnet localize --help``."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    if args.library is not None and args.video is not None:
+    if args.library is not None and args.video is not None:  # no video: it is the first sentence
         args.queries.insert(0, args.video)
         args.video = None
     _check(args)
@@ -28,28 +35,34 @@ def main(arguments: list[str]) -> None:
         from bpnet.report.plot import check_count
 
         check_count(len(queries))
-    if args.library is not None:
-        from bpnet.cli.library import ask_library
 
-        if not ask_library(args, queries, lambda fitted: _min_score(args.min_score, fitted)):
-            sys.exit(NOTHING_FOUND)
-        return
-
-    from bpnet.cli.bars import progress_bar
+    from bpnet.cli.library import ask_library
     from bpnet.inference.localizer import Localizer
 
+    localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
+    min_score = _min_score(args.min_score, localizer.least_score)
+    ask = _ask_video if args.library is None else ask_library
+    if not ask(args, queries, localizer, min_score):
+        sys.exit(NOTHING_FOUND)
+
+
+def _ask_video(
+    args: argparse.Namespace, queries: Sequence[str], localizer: Localizer, min_score: float
+) -> bool:
+    """Answer sentences about one video, print and write the answers; says whether there are any."""
+    from bpnet.cli.bars import progress_bar
+
     image_model = None
-    if args.boxes is not None:
+    if args.boxes is not None:  # a damaged one is told before any work
         from bpnet.images.model import ImageModel
 
         image_model = ImageModel.load(args.image_model)
-    localizer = Localizer.from_pretrained(args.checkpoint, args.device, args.weights)
-    min_score = _min_score(args.min_score, localizer.least_score)
     if args.features is None:
         with progress_bar("extract", "s of video") as told:
             video = localizer.open_video(args.video, progress=told)
     else:
         video = localizer.open_video(args.features, args.video, duration_seconds=args.duration)
+    drawn: list[ReportAnswer] = []
     if args.report is None and args.plot is None:
         with progress_bar("answer", "sentences") as told:
             answers = video.localize(queries, args.top, min_score, told)
@@ -64,15 +77,25 @@ def main(arguments: list[str]) -> None:
         from bpnet.report.terminal import print_answers
 
         print_answers(queries, answers, video.duration_seconds, Console(highlight=False))
+    if image_model is not None:
+        from bpnet.images.frames import write_answer_boxes
+
+        write_answer_boxes(args.video, queries, answers, image_model, args.boxes)
+    _write(args, queries, answers, drawn)
+    return any(answers)
+
+
+def _write(
+    args: argparse.Namespace,
+    queries: Sequence[str],
+    answers: Sequence[Sequence[Moment]],
+    drawn: list[ReportAnswer],
+) -> None:
+    """Write the answers about one video into the files that were asked for."""
     if args.clips is not None:
         from bpnet.report.clips import cut_moments
 
         cut_moments(Path(args.video), queries, answers, Path(args.clips))
-    if args.boxes is not None:
-        from bpnet.images.frames import write_answer_boxes
-
-        assert image_model is not None
-        write_answer_boxes(args.video, queries, answers, image_model, args.boxes)
     if args.srt is not None:
         from bpnet.report.srt import subtitles
         from bpnet_features.atomic import write_text_atomically
@@ -87,8 +110,6 @@ def main(arguments: list[str]) -> None:
         from bpnet.report.plot import write_plot
 
         write_plot(args.plot, drawn)
-    if not any(answers):
-        sys.exit(NOTHING_FOUND)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,6 +175,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.library is not None:
         if not Path(args.library).exists():
             raise FeatureError(f"library {args.library!r}: no such file or folder")
+        alone = ("features", "duration", "clips", "srt", "report", "plot")
+        given = [f"--{name}" for name in alone if getattr(args, name) is not None]
+        if given:
+            raise ConfigError(f"{given[0]} with --library: expected one video; it is for one alone")
     elif args.video is None:
         raise FeatureError("no video: give a file, an id with --features, or --library")
     elif args.features is None and not Path(args.video).is_file():
