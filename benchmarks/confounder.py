@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from bpnet.weak.pool_config import INTERVENTIONS, PoolConfig
+from bpnet.contexts.pool_config import INTERVENTIONS, PoolConfig
 from bpnet.weak.synthetic import planted_concepts, planted_pairs
 from bpnet.weak.trial import TrialConfig, fit_pool, measure, train_head
 from bpnet_features.confounder import PlantedWorld

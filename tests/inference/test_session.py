@@ -119,7 +119,9 @@ def test_a_session_equals_training(
     count: int, attention: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     """At all three levels of the trunk: stored and ragged against padded and masked."""
-    model = make_model(video_attention=attention, proposal_nms=None).to(dtype)
+    model = make_model(video_attention=attention, proposal_nms=None, num_proposal_tokens=2).to(
+        dtype
+    )
     video, grid = clips(count), seconds(count)
     samples = [make_sample(video, grid, query, VOCABULARY) for query in QUERIES]
     batch = collate(samples)
