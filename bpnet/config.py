@@ -285,7 +285,7 @@ class TrainConfig:
 class EvaluateConfig:
     """One evaluation: of a checkpoint, or of a file of predictions.
 
-    The command takes several of both, and compares them (``bpnet.evaluation.compared``).
+    The command takes several of both, and compares them (``bpnet.evaluation.compared_rows``).
 
     Attributes:
         checkpoint: Run folder, or checkpoint file.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bpnet.cli.several import run_in_all
 from bpnet.config import EvaluateConfig
 from bpnet.errors import CheckpointError, ConfigError
-from bpnet.evaluation.compared import compared_rows
+from bpnet.evaluation.compared_rows import compared_rows
 from bpnet.ranks import Ranks
 from bpnet.settings import from_dict
 

@@ -20,7 +20,7 @@ from bpnet.evaluation.outcomes import COLUMNS, Outcomes, outcomes
 from bpnet.evaluation.parts import read_evaluated_part
 from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.protocols import protocol
-from bpnet.evaluation.student import half_width
+from bpnet.evaluation.t_interval import half_width
 from bpnet.settings import from_dict
 from bpnet.training.ablation import Ablation, Failure, Run
 from bpnet_features.atomic import write_text_atomically

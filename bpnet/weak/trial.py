@@ -11,14 +11,14 @@ from torch import Tensor
 from bpnet.contexts.pool import ContextPool
 from bpnet.contexts.pool_config import PoolConfig
 from bpnet.evaluation.intervals import tiou
-from bpnet.evaluation.localization import (
+from bpnet.evaluation.reliability import auroc
+from bpnet.evaluation.weak_metrics import (
     best_threshold,
     frame_average_precision,
     pointing,
     segment_accuracy,
     segment_at_peak,
 )
-from bpnet.evaluation.reliability import auroc
 from bpnet.weak.activation import ActivationHead, combinational
 from bpnet.weak.mil import MilConfig, Pairs, mil_losses
 from bpnet.weak.synthetic import PlantedPairs, planted_concepts, planted_pairs

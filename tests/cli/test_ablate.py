@@ -17,7 +17,7 @@ from bpnet.checkpoint import BEST, Checkpoint
 from bpnet.cli.ablate import main
 from bpnet.config import EvaluateConfig
 from bpnet.evaluation.evaluate import evaluate
-from bpnet.evaluation.student import half_width
+from bpnet.evaluation.t_interval import half_width
 from bpnet.training import loop
 from bpnet.training.ablation import FINISHED, OUTPUT, num_cores
 from bpnet.training.run import train

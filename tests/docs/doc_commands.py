@@ -25,7 +25,7 @@ from torch.distributed.run import get_args_parser
 from bpnet.cli import hydra_app
 from bpnet.cli.main import COMMANDS
 from bpnet.config import EvaluateConfig, TrainConfig, conf_path
-from bpnet.evaluation.compared import compared_rows
+from bpnet.evaluation.compared_rows import compared_rows
 from bpnet.evaluation.protocols import protocol
 from bpnet.settings import from_dict
 from bpnet.training.variants import make_variants

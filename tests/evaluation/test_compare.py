@@ -14,7 +14,7 @@ from bpnet.config import EvaluateConfig
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.compare import compare
-from bpnet.evaluation.compared import compared_rows
+from bpnet.evaluation.compared_rows import compared_rows
 from bpnet.evaluation.comparison_table import cell, format_comparison
 from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.outcomes import COLUMNS, outcomes

@@ -15,7 +15,7 @@ from bpnet.config import TrainConfig
 from bpnet.data.annotations import read_annotations
 from bpnet.data.collate import collate
 from bpnet.errors import ConfigError
-from bpnet.evaluation.localization import pointing
+from bpnet.evaluation.weak_metrics import pointing
 from bpnet.training.state import TrainingState
 from bpnet.weak.evidence import Evidence
 from bpnet.weak.query_contexts import QueryContexts, pool_config

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.errors import ConfigError
-from bpnet.evaluation.localization import segment_at_peak
+from bpnet.evaluation.weak_metrics import segment_at_peak
 from bpnet.weak.activation import ActivationHead
 from bpnet.weak.mil import (
     MilConfig,

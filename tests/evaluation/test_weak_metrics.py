@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpnet.errors import AnnotationError
-from bpnet.evaluation.localization import (
+from bpnet.evaluation.weak_metrics import (
     best_threshold,
     corloc,
     frame_average_precision,

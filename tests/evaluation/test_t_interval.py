@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bpnet.evaluation.student import half_width, quantile
+from bpnet.evaluation.t_interval import half_width, quantile
 
 
 @pytest.mark.parametrize(
