@@ -38,6 +38,7 @@ from bpnet.models.layers import NEGATIVE, masked_softmax
 from bpnet.supervision_config import EvidenceConfig
 from bpnet.types import Batch
 from bpnet.weak.contrasts import best_spans
+from bpnet.weak.hide_and_seek import hide_pieces
 from bpnet.weak.hints import ActivationHint
 from bpnet.weak.pairs import QueryDataset, VideoClips
 from bpnet.weak.query_contexts import QueryContexts
@@ -120,7 +121,8 @@ class Evidence(nn.Module):
         own = F.one_hot(index, len(mask)).T.bool()  # (V, B)
         video = batch.video
         if self.config.hidden_share and self.training:
-            video = self._hidden(video, mask)
+            share = self.config.hidden_share
+            video = hide_pieces(video, mask, self.standard.mean, share, NUM_PIECES)
         forms = self._forms(video, self._sentences(batch))  # (V, B, T)
         evidence = forms - self._rivalry(forms, own)
         evidence = evidence.masked_fill(~mask[:, None], NEGATIVE)
@@ -186,14 +188,6 @@ class Evidence(nn.Module):
         common = (forms + fewer).logsumexp(dim=1, keepdim=True)
         itself = torch.logaddexp(common, forms + math.log1p(-weight) if weight < 1 else forms)
         return torch.where(own[..., None], itself, common) - size
-
-    def _hidden(self, video: Tensor, mask: Tensor) -> Tensor:
-        """Hide-and-seek (Singh, Lee, 2017): some pieces of the videos become the mean clip."""
-        places = torch.arange(mask.shape[1], device=mask.device)
-        piece = (places * NUM_PIECES // mask.sum(dim=1, keepdim=True)).clamp(max=NUM_PIECES - 1)
-        chance = torch.rand(len(video), NUM_PIECES, device=video.device)
-        hidden = (chance < self.config.hidden_share).gather(1, piece)
-        return torch.where(hidden[..., None], self.standard.mean, video)
 
     def _contrast(self, activation: Tensor, mask: Tensor) -> Tensor:
         """How far the margins of the found span rise towards its inside (OICR's kin), in [0, 1]."""

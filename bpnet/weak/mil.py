@@ -10,6 +10,7 @@ from torch import Tensor
 from bpnet.models.layers import NEGATIVE
 from bpnet.settings import in_range, raise_faults
 from bpnet.weak.activation import ActivationHead
+from bpnet.weak.hide_and_seek import hide_pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,26 +157,6 @@ def span_around_peak(scaled: Tensor, mask: Tensor, threshold: float) -> Tensor:
     return (run == run.gather(1, peak)) & ~low
 
 
-def hide_pieces(video: Tensor, mask: Tensor, config: MilConfig) -> Tensor:
-    """Hide-and-seek (Singh, Lee, 2017): pieces of the videos are replaced by their mean clip.
-
-    Args:
-        video: (V, T, C).
-        mask: (V, T).
-        config: How many pieces, and how often one is hidden.
-
-    Returns:
-        (V, T, C).
-    """
-    lengths = mask.sum(dim=1, keepdim=True)
-    places = torch.arange(mask.shape[1], device=mask.device)
-    piece = (places * config.num_pieces // lengths).clamp(max=config.num_pieces - 1)
-    chance = torch.rand(len(video), config.num_pieces, device=video.device)
-    hidden = (chance < config.hidden_share).gather(1, piece) & mask
-    mean = (video * mask[..., None]).sum(dim=1, keepdim=True) / lengths[..., None]
-    return torch.where(hidden[..., None], mean, video)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
     """Videos and sentences about them; no moments.
@@ -210,7 +191,9 @@ def mil_losses(
         ``mil``, ``contrast`` and ``total``.
     """
     mask, index = pairs.video_mask, pairs.video_index
-    read = hide_pieces(pairs.video if clips is None else clips, mask, config)
+    read = pairs.video if clips is None else clips
+    mean = (read * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    read = hide_pieces(read, mask, mean[:, None], config.hidden_share, config.num_pieces)
     negatives = real_negatives(pairs.concepts, index, len(mask))
     pool = head.pool
     mode = "none" if pool is None else pool.config.intervention

@@ -16,7 +16,6 @@ from bpnet.weak.activation import ActivationHead
 from bpnet.weak.mil import (
     MilConfig,
     Pairs,
-    hide_pieces,
     in_unit_range,
     info_nce,
     inside_outside,
@@ -87,22 +86,6 @@ def test_inside_and_outside_by_hand() -> None:
     scaled = inside_outside(100 * relevance, mask, MilConfig())
     assert float(scaled) == pytest.approx(float(found))
     assert float(inside_outside(torch.ones(1, 4), torch.ones(1, 4) > 0, MilConfig())) == 0.0
-
-
-def test_hidden_pieces_become_the_mean_clip() -> None:
-    torch.manual_seed(0)
-    video = torch.randn(50, 16, 3)
-    mask = torch.arange(16) < torch.full((50, 1), 12)
-    video *= mask[..., None]
-    hidden = hide_pieces(video, mask, MilConfig(num_pieces=4))
-    changed = (hidden != video).any(dim=2)
-    assert not changed[:, 12:].any()
-    pieces = changed[:, :12].reshape(50, 4, 3)
-    assert bool((pieces.all(dim=2) == pieces.any(dim=2)).all())
-    assert 0.2 < float(pieces.any(dim=2).float().mean()) < 0.4
-    mean = (video.sum(dim=1) / 12)[:, None].expand_as(video)
-    assert torch.allclose(hidden[changed], mean[changed])
-    assert torch.equal(hide_pieces(video, mask, MilConfig(hidden_share=0.0)), video)
 
 
 def test_a_head_learns_which_clips_a_sentence_names() -> None:
