@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bpnet.ablation.variants import Variant, make_variants
 from bpnet.cli.hydra_app import compose, fail
 from bpnet.config import TrainConfig, conf_path
 from bpnet.errors import BPNetError, ConfigError
 from bpnet.settings import from_dict
-from bpnet.training.variants import Variant, make_variants
 
 _EPILOG = """Everything else is an override of `bpnet train`, shared by all runs.
 
@@ -79,9 +79,9 @@ def _ablate(options: argparse.Namespace) -> bool:
     )
 
     # These take PyTorch; a wrong command line is refused before.
+    from bpnet.ablation.runs import Ablation, run_ablation
+    from bpnet.ablation.table import TABLE, write_ablation
     from bpnet.evaluation.protocols import protocol
-    from bpnet.training.ablation import Ablation, run_ablation
-    from bpnet.training.ablation_table import TABLE, write_ablation
 
     protocol(options.protocol)
     ablation = Ablation(

@@ -13,13 +13,13 @@ import pytest
 import tiny_run
 import torch
 
+from bpnet.ablation.runs import FINISHED, OUTPUT, num_cores
 from bpnet.checkpoint import BEST, Checkpoint
 from bpnet.cli.ablate import main
 from bpnet.config import EvaluateConfig
 from bpnet.evaluation.evaluate import evaluate
 from bpnet.evaluation.t_interval import half_width
 from bpnet.training import loop
-from bpnet.training.ablation import FINISHED, OUTPUT, num_cores
 from bpnet.training.run import train
 from bpnet.training.state import STATE, TrainingState
 

@@ -22,13 +22,13 @@ from doc_blocks import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.distributed.run import get_args_parser
 
+from bpnet.ablation.variants import make_variants
 from bpnet.cli import hydra_app
 from bpnet.cli.main import COMMANDS
 from bpnet.config import EvaluateConfig, TrainConfig, conf_path
 from bpnet.evaluation.compared_rows import compared_rows
 from bpnet.evaluation.protocols import protocol
 from bpnet.settings import from_dict
-from bpnet.training.variants import make_variants
 
 # What stands for what a reader fills in.
 _STANDS_FOR = {

@@ -23,7 +23,7 @@ SPEAK = {
 PROGRAMS = {"subprocess", "pty", "pexpect"}
 START = {
     "bpnet/cli/sample_model.py",  # `bpnet train`
-    "bpnet/training/ablation.py",  # `bpnet train`
+    "bpnet/ablation/runs.py",  # `bpnet train`
 }
 
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bpnet.ablation.variants import Variant
 from bpnet.errors import ConfigError
 from bpnet.training.state import STATE
-from bpnet.training.variants import Variant
 from bpnet_features.atomic import write_text_atomically
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bpnet.ablation.variants import Variant, make_variants, split_values
 from bpnet.errors import ConfigError
-from bpnet.training.variants import Variant, make_variants, split_values
 
 
 def pairs(variants: list[Variant]) -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpnet.ablation.runs import Ablation, Failure, Run
 from bpnet.build import build_from_checkpoint
 from bpnet.checkpoint import Checkpoint
 from bpnet.config import DataConfig
@@ -22,7 +23,6 @@ from bpnet.evaluation.prediction_files import read_predictions
 from bpnet.evaluation.protocols import protocol
 from bpnet.evaluation.t_interval import half_width
 from bpnet.settings import from_dict
-from bpnet.training.ablation import Ablation, Failure, Run
 from bpnet_features.atomic import write_text_atomically
 
 TABLE, VALUES = "ablation.md", "ablation.json"

@@ -1,0 +1,1 @@
+"""Ablations: variants of a training, each with several seeds, trained and compared."""
