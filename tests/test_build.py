@@ -35,7 +35,8 @@ from bpnet.data.vocabulary import Vocabulary, build_vocabulary
 from bpnet.device import pick_device
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet.model_config import ModelConfig
-from bpnet.models.bpnet import BPNet, BPNetOutput
+from bpnet.models.bpnet import BPNet
+from bpnet.models.output import BPNetOutput
 from bpnet.models.span_proposer import RnnPredictor, TransformerPredictor
 from bpnet.settings import plain
 from bpnet.types import Annotation, Batch

@@ -12,7 +12,7 @@ import torch
 
 from bpnet.evaluation.answers import Answer
 from bpnet.evaluation.calibration import Calibration
-from bpnet.models.bpnet import BPNetOutput
+from bpnet.models.output import BPNetOutput
 from bpnet.models.stage_one import boundary_probabilities
 from bpnet.types import Annotation, Moment, Sample
 

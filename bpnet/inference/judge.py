@@ -18,10 +18,10 @@ from bpnet.data.vocabulary import Vocabulary
 from bpnet.errors import ConfigError
 from bpnet.evaluation.calibration import Calibration
 from bpnet.evaluation.predictions import Prediction, read_output
-from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.encoder import Encoded
 from bpnet.models.grounder import Grounder
 from bpnet.models.kept import KeptPairs
+from bpnet.models.output import BPNetOutput
 from bpnet.types import Sample
 from bpnet_features import ClipGrid, FeatureSpec
 

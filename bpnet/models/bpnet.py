@@ -5,9 +5,7 @@ Without stage two, and with the proposer ``span``, it is VSLNet.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +15,14 @@ from bpnet.models.dense_proposer import DenseProposer
 from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.interaction import Interaction
 from bpnet.models.kept import KeptPairs
-from bpnet.models.proposals import without_repeats
+from bpnet.models.output import BPNetOutput, of_both_stages, of_stage_one
 from bpnet.models.set_proposer import SetProposer
 from bpnet.models.span_proposer import SpanProposer
 from bpnet.models.stage_one import Choice, StageOne, propose
 from bpnet.models.stage_two import StageTwo
 from bpnet.models.trunk import KeysValues
 from bpnet.models.window_proposer import WindowProposer
-from bpnet.types import Batch, Proposals
-
-Output = TypeVar("Output")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class BPNetOutput:
-    """What the stages give.
-
-    Attributes:
-        stage_one: Frames, the proposer's predictions, and the proposals, best first.
-        spans: The proposals with their boundaries refined, where they are, and as they are
-            otherwise (B, K, 2).
-        score_logits: Stage two's logits (B, K) for those spans; None: stage one alone.
-        scores: What the answers are ranked by (B, K): the matching score, weighted with the
-            confidence of stage one where ``score_fusion`` asks for it; of stage one alone that
-            confidence; -1 where there is no proposal, or a moved one lies on a better one.
-    """
-
-    stage_one: StageOne
-    spans: Tensor
-    score_logits: Tensor | None
-    scores: Tensor
-
-    def rows(self, which: slice) -> BPNetOutput:
-        """The same of some pairs."""
-        return _rows(self, which)
+from bpnet.types import Batch
 
 
 class BPNet(nn.Module):
@@ -191,17 +163,13 @@ class BPNet(nn.Module):
         stage_one = self.propose(video, query, *masks)
         proposals, frames, tokens = stage_one.proposals, stage_one.frames, query.states
         if self.stage_two is None:
-            confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
-            return BPNetOutput(stage_one, proposals.spans, None, confidence)
+            return of_stage_one(stage_one)
         if self.detach_stage_two:
             frames, tokens = frames.detach(), tokens.detach()
         spans, logits = self.stage_two(frames, tokens, *masks, proposals)
-        # Where none is moved, the choice has seen to it that they differ; no loss reads scores.
-        moved = self.stage_two.refiner is not None and not self.training
-        nms = self.choice.nms if moved else None
-        return BPNetOutput(
-            stage_one, spans, logits, ranked(proposals, spans, logits, self.score_fusion, nms)
-        )
+        moves = self.stage_two.refiner is not None
+        nms = self.choice.nms if moves and not self.training else None
+        return of_both_stages(stage_one, spans, logits, self.score_fusion, nms)
 
     def propose(
         self, video: Encoded, query: Encoded, video_mask: Tensor, query_mask: Tensor
@@ -228,38 +196,3 @@ class BPNet(nn.Module):
             video.keys,
             query.keys,
         )
-
-
-def ranked(
-    proposals: Proposals, spans: Tensor, logits: Tensor, score_fusion: float, nms: float | None
-) -> Tensor:
-    """What the answers are ranked by.
-
-    Args:
-        proposals: Of stage one.
-        spans: The same, perhaps moved (B, K, 2).
-        logits: Stage two's, of their scores (B, K).
-        score_fusion: Exponent a in ``score * confidence ** a``.
-        nms: A span that overlaps a better one by more than this temporal IoU repeats it; None: none
-            does.
-
-    Returns:
-        Scores (B, K); -1 where there is no proposal, or it repeats a better one.
-    """
-    scores = torch.sigmoid(logits)
-    if score_fusion:
-        scores = scores * (score_fusion * proposals.logits).exp()
-    scores = scores.masked_fill(~proposals.mask, -1.0)
-    return scores if nms is None else without_repeats(spans.detach(), scores.detach(), nms)
-
-
-def _rows(output: Output, which: slice) -> Output:
-    """Some pairs of a dataclass whose tensors, and whose dataclasses' tensors, are (B, ...)."""
-    picked: dict[str, Any] = {}
-    for field in dataclasses.fields(output):  # type: ignore[arg-type]  # a dataclass
-        value = getattr(output, field.name)
-        if isinstance(value, Tensor):
-            picked[field.name] = value[which]
-        elif dataclasses.is_dataclass(value):
-            picked[field.name] = _rows(value, which)
-    return dataclasses.replace(output, **picked)  # type: ignore[type-var]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bpnet.model_config import ModelConfig
-from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.contrast import contrast_loss
 from bpnet.models.dense_proposer import PointPredictions, assign
+from bpnet.models.output import BPNetOutput
 from bpnet.models.proposal_losses import (
     matching_loss,
     mismatch_loss,

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from bpnet.attention import KVLayout, Node
 from bpnet.models.boundary_head import BoundaryHead
-from bpnet.models.bpnet import BPNetOutput, ranked
 from bpnet.models.encoder import Encoded, Encoder
 from bpnet.models.kept import KeptPairs
 from bpnet.models.matching import Matching
+from bpnet.models.output import BPNetOutput, of_both_stages, of_stage_one
 from bpnet.models.places import NUM_WAVES, place_waves
 from bpnet.models.readers import DenseReader, Reader
 from bpnet.models.span_means import Summed
@@ -254,8 +254,7 @@ class PrefixGrounder(nn.Module):
         stage_one = self.head(video, words, video_mask, mask, self.choice)
         proposals = stage_one.proposals
         if self.stage_two is None:
-            confidence = proposals.logits.exp().masked_fill(~proposals.mask, -1.0)
-            return BPNetOutput(stage_one, proposals.spans, None, confidence)
+            return of_stage_one(stage_one)
         assert video.seconds is not None
         frames, states = stage_one.frames, words.states
         if self.detach_stage_two:
@@ -265,10 +264,9 @@ class PrefixGrounder(nn.Module):
         tokens, seconds = made[0] + self.levels[PROPOSAL], made[1]
         read = reader.proposals(tokens, seconds, proposals.mask)
         spans, logits = self.stage_two(read, frames, states, video_mask, mask, proposals)
-        moved = self.stage_two.refiner is not None and not self.training
-        nms = self.choice.nms if moved else None
-        scores = ranked(proposals, spans, logits, self.score_fusion, nms)
-        return BPNetOutput(stage_one, spans, logits, scores)
+        moves = self.stage_two.refiner is not None
+        nms = self.choice.nms if moves and not self.training else None
+        return of_both_stages(stage_one, spans, logits, self.score_fusion, nms)
 
     def query_tokens(self, words: Tensor, query_mask: Tensor) -> Tensor:
         """Words (B, L, D) with their places, behind the summary token (B, L + 1, D)."""

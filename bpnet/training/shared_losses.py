@@ -7,9 +7,9 @@ from torch import Tensor
 
 from bpnet.distributed import rows_of_all, summed
 from bpnet.model_config import ModelConfig
-from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.contrast import contrast, contrast_keys
 from bpnet.models.losses import bpnet_losses, loss_counts, weighted_sum
+from bpnet.models.output import BPNetOutput
 from bpnet.ranks import Ranks
 from bpnet.training.shards import Shard
 from bpnet.types import Batch

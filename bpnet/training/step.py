@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from bpnet.config import TrainConfig
 from bpnet.distributed import summed, synchronised
 from bpnet.errors import ConfigError
-from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.grounder import Grounder
 from bpnet.models.losses import bpnet_losses
+from bpnet.models.output import BPNetOutput
 from bpnet.ranks import Ranks
 from bpnet.training.copies import with_copies
 from bpnet.training.mismatches import split_lender, with_strangers

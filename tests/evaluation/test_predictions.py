@@ -15,8 +15,8 @@ from bpnet.data.collate import collate
 from bpnet.evaluation.predictions import Prediction, read_output
 from bpnet.inference.windows import cut, merge
 from bpnet.model_config import ModelConfig
-from bpnet.models.bpnet import BPNetOutput
 from bpnet.models.build import Sizes, build_model
+from bpnet.models.output import BPNetOutput
 from bpnet.models.span_proposer import BoundaryLogits
 from bpnet.models.stage_one import StageOne
 from bpnet.types import Annotation, Moment, Proposals, Saliency, Sample

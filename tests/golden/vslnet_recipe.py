@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bpnet.models.bpnet import BPNet, BPNetOutput
+from bpnet.models.bpnet import BPNet
+from bpnet.models.output import BPNetOutput
 from bpnet.models.vslnet_weights import PADDING, table
 from bpnet.types import Batch
 

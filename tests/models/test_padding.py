@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bpnet.data.collate import collate
-from bpnet.models.bpnet import BPNet, BPNetOutput
+from bpnet.models.bpnet import BPNet
+from bpnet.models.output import BPNetOutput
 from bpnet.types import Batch, Sample
 
 CHOICES: list[dict[str, Any]] = [
