@@ -27,7 +27,7 @@ from attention_rivals import Case
 from attention_timing import Clock, measure_machine, time_in_turn
 
 from bpnet.attention import Costs
-from bpnet.attention.cost import CPU_COSTS, CUDA_COSTS, estimate
+from bpnet.attention.cost import default_costs, estimate
 
 GRIDS = {
     "table3": [
@@ -157,7 +157,7 @@ def run_case(
         if "eager_seconds" in several:
             entries[name]["eager_min_ms"] = 1e3 * min(several["eager_seconds"])
             entries[name]["eager_median_ms"] = 1e3 * statistics.median(several["eager_seconds"])
-    used = costs or (CPU_COSTS if args.device == "cpu" else CUDA_COSTS)
+    used = costs or default_costs(torch.device(args.device))
     return {
         "case": str(case),
         "grids": [name for name, cases in GRIDS.items() if case in cases],

@@ -6,9 +6,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from bpnet.attention.dense_ops import keeps_packed
+import torch
+
+from bpnet.attention.packed import keeps_packed
 from bpnet.attention.plan import AttnPlan
-from bpnet.attention.torch_ops import split_phases
+from bpnet.attention.torch_phases import split_phases
 from bpnet.errors import AttentionError
 
 
@@ -90,6 +92,11 @@ CUDA_COSTS = Costs(
     flash_flops_per_second=2e14,
     bmm_flops_per_second=5e13,
 )
+
+
+def default_costs(device: torch.device) -> Costs:
+    """Those of a device for which none were measured."""
+    return CPU_COSTS if device.type == "cpu" else CUDA_COSTS
 
 
 @dataclasses.dataclass(frozen=True)

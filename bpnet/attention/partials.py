@@ -1,4 +1,8 @@
-"""Softmax attention over one block of keys that also gives the log-sum-exp: all others use it."""
+"""Softmax attention over one block of keys that also gives the log-sum-exp.
+
+The backends "torch", "expanded" and "packed" end here. Which of the kernels a call gets says
+`shared.choose_partial`.
+"""
 
 from __future__ import annotations
 
@@ -103,3 +107,18 @@ def tiled_partial(q: Tensor) -> Partial | None:
     fits = half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256
     is_right = q.device.type == "cuda" and fits and flash_is_right("cuda")
     return cuda_flash_partial if is_right else None
+
+
+def fold_heads(q: Tensor, group: int) -> Tensor:
+    """Queries (rows, H, d) to (H / group, rows · group, d): heads of one group become rows."""
+    if group == 1:
+        return q.transpose(0, 1)
+    grouped = torch.unflatten(q, 1, (-1, group))  # (rows, num_kv_heads, group, d)
+    return grouped.transpose(0, 1).flatten(1, 2)
+
+
+def unfold_heads(rows: Tensor, group: int) -> Tensor:
+    """The way back, of (num_kv_heads, rows · group, ...), outputs or their log-sum-exp."""
+    if group == 1:
+        return rows.transpose(0, 1)
+    return torch.unflatten(rows, 1, (-1, group)).transpose(0, 1).flatten(1, 2)

@@ -1,21 +1,32 @@
-"""attend: attention of new rows over shared beginnings, equal to plain attention and cheaper."""
+"""attend: attention of new rows over shared beginnings, equal to plain attention and cheaper.
+
+Checks, chooses a backend, and keeps the caller's order; the numbers come from the backends.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import Literal, NoReturn, overload
+from collections.abc import Callable
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from bpnet.attention.cost import CPU_COSTS, CUDA_COSTS, Costs, cheapest
-from bpnet.attention.dense_ops import packed_attention, reference_attention
+from bpnet.attention.cost import Costs, cheapest, default_costs
+from bpnet.attention.inputs import AttnInputs
+from bpnet.attention.packed import packed_attention
 from bpnet.attention.partials import Partial, bmm_partial, tiled_partial
 from bpnet.attention.plan import AttnPlan
-from bpnet.attention.torch_ops import tree_attention
+from bpnet.attention.reference import reference_attention
+from bpnet.attention.torch_phases import torch_attention
+from bpnet.attention.triton_call import has_triton, triton_attention
 from bpnet.errors import AttentionError
 
 log = logging.getLogger(__name__)
+
+# Outputs (rows, H, d) and log-sum-exp (rows, H), which may be None if it was not asked for.
+Backend = Callable[[AttnInputs], tuple[Tensor, Tensor | None]]
 
 BACKENDS = ("auto", "torch", "triton", "packed", "expanded", "reference")
 
@@ -93,32 +104,32 @@ def attend(
         AttentionError: The tensors do not fit the plan, a row would see nothing, a gradient is
             asked for, the plan is stale, or the backend is unknown or not available.
     """
-    if not _fits(q, plan, layer, own_k, own_v):
-        _refuse(q, plan, layer, own_k, own_v)
-    if backend == "auto":
-        # What a plan keeps, such as copies of short tails, is there from the second call on.
-        kept = layer in plan.seen_layers
-        plan.seen_layers.add(layer)
-        backend = plan.keep(
-            ("auto", costs, q.shape[1], own_k is None, kept),
-            lambda: _choose(q, plan, own_k is not None, costs, kept),
-        )
-        plan.state.choices[backend] += 1
-    elif backend not in BACKENDS:
-        raise AttentionError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
+    if (own_k is None) != (own_v is None):
+        raise AttentionError("own_k or own_v is missing: expected both or none")
+    own = None if own_k is None or own_v is None else (own_k, own_v)
     if scale is None:
         scale = plan.layout.head_dim**-0.5
+    inputs = AttnInputs(q, plan, layer, own, scale, causal, return_lse)
+    if not inputs.fit():
+        inputs.refuse()
+    is_auto = backend == "auto"
+    # What a plan keeps, such as copies of short tails, is there from the second call on.
+    kept = is_auto and layer in plan.seen_layers
+    name, run = plan.keep(
+        ("backend", backend, costs, q.shape[1], own is None, kept),
+        lambda: _choose(backend, inputs, costs, kept),
+    )
+    if is_auto:
+        plan.seen_layers.add(layer)
+        plan.state.choices[name] += 1
     places = plan.caller_rows()
     if places is not None:
-        q = q.index_select(0, places)
-        own_k = None if own_k is None else own_k.index_select(0, places)
-        own_v = None if own_v is None else own_v.index_select(0, places)
-    call = (backend, q, plan, layer, own_k, own_v, scale, causal, costs, return_lse)
+        inputs = inputs.reordered(places)
     if torch.is_grad_enabled():
         with torch.no_grad():
-            out, lse = _run(*call)
+            out, lse = run(inputs)
     else:
-        out, lse = _run(*call)
+        out, lse = run(inputs)
     if places is not None:
         out = torch.empty_like(out).index_copy_(0, places, out)
     if not return_lse:
@@ -127,117 +138,33 @@ def attend(
     return out, lse if places is None else torch.empty_like(lse).index_copy_(0, places, lse)
 
 
-def _run(
-    backend: str,
-    q: Tensor,
-    plan: AttnPlan,
-    layer: int,
-    own_k: Tensor | None,
-    own_v: Tensor | None,
-    scale: float,
-    causal: bool,
-    costs: Costs | None,
-    needs_lse: bool,
-) -> tuple[Tensor, Tensor | None]:
+def _choose(
+    backend: str, inputs: AttnInputs, costs: Costs | None, kept: bool
+) -> tuple[str, Backend]:
+    """The backend of this name, or the one that ``"auto"`` takes, and its name."""
+    q, plan = inputs.q, inputs.plan
+    if backend not in BACKENDS:
+        raise AttentionError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        if q.device.type == "cuda" and has_triton():
+            backend = "triton"  # the fastest of ours in every case of the published grid
+        else:
+            used = costs or default_costs(q.device)
+            backend = cheapest(plan, q.shape[1], inputs.has_own, used, kept)
+        log.debug("%d sequences, %d rows: backend %s", plan.num_sequences, plan.num_rows, backend)
     if backend == "reference":
-        return reference_attention(q, plan, layer, own_k, own_v, scale, causal)
+        return backend, reference_attention
     if backend == "triton":
-        from bpnet.attention.triton_call import triton_attention
-
-        return triton_attention(q, plan, layer, own_k, own_v, scale, causal)
-    partial = plan.keep(("partial", costs), lambda: choose_partial(q, costs))
-    call = (q, plan, layer, own_k, own_v, scale, causal, partial, needs_lse)
+        return backend, triton_attention
+    partial = choose_partial(q, costs)
     if backend == "packed":
-        return packed_attention(*call)
-    return tree_attention(*call, expand=backend == "expanded")
+        return backend, functools.partial(packed_attention, partial=partial)
+    expand = backend == "expanded"
+    return backend, functools.partial(torch_attention, partial=partial, expand=expand)
 
 
 def choose_partial(q: Tensor, costs: Costs | None = None) -> Partial:
     """The kernel for one block of keys: the tiled one where there is one and it is the faster."""
-    costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
+    costs = costs or default_costs(q.device)
     faster = costs.flash_flops_per_second >= costs.bmm_flops_per_second
     return (tiled_partial(q) if faster else None) or bmm_partial
-
-
-def _choose(q: Tensor, plan: AttnPlan, has_own: bool, costs: Costs | None, kept: bool) -> str:
-    costs = costs or (CPU_COSTS if q.device.type == "cpu" else CUDA_COSTS)
-    if q.device.type == "cuda":
-        from bpnet.attention.triton_call import has_triton
-
-        if has_triton():  # the fastest of ours in every case of the published grid
-            return "triton"
-    chosen = cheapest(plan, q.shape[1], has_own, costs, kept)
-    log.debug("%d sequences, %d rows: backend %s", plan.num_sequences, plan.num_rows, chosen)
-    return chosen
-
-
-def _fits(
-    q: Tensor, plan: AttnPlan, layer: int, own_k: Tensor | None, own_v: Tensor | None
-) -> bool:
-    """Whether a call is right; quick, for it is asked in every layer. `_refuse` says why not."""
-    layout = plan.layout
-    dtype, device, grad = layout.dtype, layout.device, torch.is_grad_enabled()
-    num_heads = q.shape[1] if q.ndim == 3 else 0
-    if (
-        plan.version != plan.state.version
-        or not 0 <= layer < layout.num_layers
-        or num_heads < 1
-        or num_heads % layout.num_kv_heads
-        or q.shape != (plan.num_rows, num_heads, layout.head_dim)
-        or q.dtype != dtype
-        or q.device != device
-        or (grad and q.requires_grad)
-    ):
-        return False
-    if own_k is None or own_v is None:
-        return own_k is own_v and plan.sees_tokens
-    size = (plan.num_rows, layout.num_kv_heads, layout.head_dim)
-    return (
-        own_k.shape == size
-        and own_v.shape == size
-        and own_k.dtype == own_v.dtype == dtype
-        and own_k.device == own_v.device == device
-        and not (grad and (own_k.requires_grad or own_v.requires_grad))
-    )
-
-
-def _refuse(
-    q: Tensor, plan: AttnPlan, layer: int, own_k: Tensor | None, own_v: Tensor | None
-) -> NoReturn:
-    layout = plan.layout
-    if not plan.is_current:
-        raise AttentionError(
-            f"the plan is stale: made for version {plan.version} of the tree, which is at "
-            f"{plan.state.version}; call tree.plan() again after storing, growing or dropping"
-        )
-    if not 0 <= layer < layout.num_layers:
-        raise AttentionError(f"layer={layer!r}: expected 0 to {layout.num_layers - 1}")
-    num_heads = q.shape[1] if q.ndim == 3 else 0
-    expected = (plan.num_rows, num_heads, layout.head_dim)
-    if num_heads < 1 or num_heads % layout.num_kv_heads or q.shape != expected:
-        raise AttentionError(
-            f"q has shape {tuple(q.shape)}: expected ({plan.num_rows} rows, a multiple of "
-            f"{layout.num_kv_heads} heads, width {layout.head_dim}), as the plan says"
-        )
-    if (own_k is None) != (own_v is None):
-        raise AttentionError("own_k or own_v is missing: expected both or none")
-    size = (plan.num_rows, layout.num_kv_heads, layout.head_dim)
-    for name, tensor in (("q", q), ("own_k", own_k), ("own_v", own_v)):
-        if tensor is None:
-            continue
-        if name != "q" and tensor.shape != size:
-            raise AttentionError(f"{name} has shape {tuple(tensor.shape)}: expected {size}")
-        if tensor.dtype != layout.dtype or tensor.device != layout.device:
-            raise AttentionError(
-                f"{name} is {tensor.dtype} on {tensor.device}: expected {layout.dtype} on "
-                f"{layout.device}, as the tree's layout says"
-            )
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise AttentionError(
-                f"{name} requires a gradient, and attend() has none: call it under "
-                "torch.no_grad(), or train with plain masked attention, which gives the same"
-            )
-    assert own_k is None
-    raise AttentionError(
-        "a sequence has no stored tokens, so its rows see nothing: give own_k and own_v"
-    )

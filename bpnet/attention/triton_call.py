@@ -1,4 +1,4 @@
-"""Backend "triton": the launches of the kernels in triton_ops.py, and what they are given."""
+"""Backend "triton": launches the kernels of `triton_ops.py` on the tables of `triton_tables.py`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bpnet.attention.inputs import AttnInputs
 from bpnet.attention.plan import AttnPlan
 from bpnet.attention.triton_tables import Blocks, Tables, choose_blocks, make_tables
 from bpnet.errors import AttentionError
@@ -23,25 +24,12 @@ def has_triton() -> bool:
 
 
 def triton_attention(
-    q: Tensor,
-    plan: AttnPlan,
-    layer: int,
-    own_k: Tensor | None,
-    own_v: Tensor | None,
-    scale: float,
-    causal: bool,
-    num_processors: int | None = None,
+    inputs: AttnInputs, num_processors: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Attention in two phases by kernels of our own.
 
     Args:
-        q: Queries (rows, H, d) in the plan's order.
-        plan: The plan.
-        layer: Layer of the stored keys.
-        own_k: Keys of the new tokens (rows, num_kv_heads, d), or None.
-        own_v: Their values, or None.
-        scale: Factor of the logits.
-        causal: Whether a new token sees only those of its sequence up to itself.
+        inputs: The call.
         num_processors: See `make_tables`; None: those of the device.
 
     Returns:
@@ -50,6 +38,7 @@ def triton_attention(
     Raises:
         AttentionError: Triton is missing, or cannot run on this device or with this type.
     """
+    q, plan, layer = inputs.q, inputs.plan, inputs.layer
     if not has_triton():
         raise AttentionError(
             "backend='triton': the package is not installed; `pip install triton` (Linux), or "
@@ -68,21 +57,18 @@ def triton_attention(
     from bpnet.attention.triton_ops import segment_kernel, sequence_kernel
 
     num_heads, width = q.shape[1:]
-    group = num_heads // plan.layout.num_kv_heads
-    if num_processors is None:
-        num_processors = _num_processors(q.device)
-    processors = num_processors
+    group = inputs.group
+    processors = num_processors or _num_processors(q.device)
     blocks, tables, sizes = plan.keep(
         ("triton", group, processors), lambda: _prepare(plan, group, processors)
     )
     q = q.contiguous()
-    new_k = q if own_k is None else own_k.contiguous()
-    new_v = q if own_v is None else own_v.contiguous()
+    own_k, own_v = (q, q) if inputs.own is None else (x.contiguous() for x in inputs.own)
     part_out = q.new_empty((tables.num_slots, num_heads, width), dtype=torch.float32)
     part_lse = q.new_empty((tables.num_slots, num_heads), dtype=torch.float32)
     out = torch.empty_like(q)
     lse = q.new_empty((len(q), num_heads), dtype=torch.float32)
-    scale *= math.log2(math.e)  # logits are to the base 2 inside
+    scale = inputs.scale * math.log2(math.e)  # logits are to the base 2 inside
     if len(tables.segment_tasks):
         segment_kernel[(len(tables.segment_tasks), plan.layout.num_kv_heads)](
             q, tables.segment_tasks, part_out, part_lse, layer, scale,
@@ -90,9 +76,9 @@ def triton_attention(
             num_warps=blocks.segment_warps, **sizes,
         )  # fmt: skip
     sequence_kernel[(len(tables.sequence_tasks), plan.layout.num_kv_heads)](
-        q, new_k, new_v, tables.sequence_tasks, tables.pieces, tables.entries,
+        q, own_k, own_v, tables.sequence_tasks, tables.pieces, tables.entries,
         part_out, part_lse, out, lse, layer, scale,
-        HAS_OWN=own_k is not None, CAUSAL=causal,
+        HAS_OWN=inputs.has_own, CAUSAL=inputs.causal,
         BLOCK_M=blocks.sequence_rows, BLOCK_N=blocks.sequence_keys, **sizes,
     )  # fmt: skip
     return out, lse

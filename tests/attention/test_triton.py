@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bpnet.attention import KVLayout, PrefixTree, attend
+from bpnet.attention.inputs import AttnInputs
 from bpnet.attention.triton_call import triton_attention
 from bpnet.attention.triton_tables import choose_blocks, make_tables
 from bpnet.errors import AttentionError
@@ -39,12 +40,12 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 )
 def test_equal_to_torch(case: Case, dtype: torch.dtype, processors: int) -> None:
     forest = plant(case, dtype, device=DEVICE)
-    q, plan, own = forest.q, forest.plan, forest.own
-    places = plan.caller_rows()
+    own = None if forest.own_k is None or forest.own_v is None else (forest.own_k, forest.own_v)
+    inputs = AttnInputs(forest.q, forest.plan, 1, own, 0.3, case.causal)
+    places = forest.plan.caller_rows()
     if places is not None:
-        q = q[places]
-        own = tuple(None if one is None else one[places] for one in own)
-    got, got_lse = triton_attention(q, plan, 1, *own, 0.3, case.causal, processors)
+        inputs = inputs.reordered(places)
+    got, got_lse = triton_attention(inputs, processors)
     if places is not None:
         got, got_lse = (torch.empty_like(x).index_copy_(0, places, x) for x in (got, got_lse))
     out, lse = attend(
@@ -76,9 +77,8 @@ def test_long_segments_are_split(group: int, width: int) -> None:
     assert places is not None
     # Parts are whole blocks of at least 128 keys, so their number depends on the width.
     for processors, least, most in ((1, 2, 2), (100, 8, 4 + 9)):
-        got, _ = triton_attention(
-            q[places], plan, 0, k[places], v[places], width**-0.5, False, processors
-        )
+        inputs = AttnInputs(q, plan, 0, (k, v), width**-0.5).reordered(places)
+        got, _ = triton_attention(inputs, processors)
         torch.testing.assert_close(got, expected[places], atol=1e-5, rtol=1e-5)
         tables = make_tables(plan, group, choose_blocks(plan, group), processors)
         assert least <= len(set(tables.entries.flatten().tolist())) <= most

@@ -1,7 +1,8 @@
 """Backend "torch" (and "expanded"): segments for all their rows, each sequence's own keys, merge.
 
 ChunkAttention's two phases (arXiv 2402.15220, section 3.2) as a few large calls: a segment is read
-once for all rows below it, and partial results are merged by their log-sum-exp.
+once for all rows below it, and partial results are merged by their log-sum-exp. Phase one is here,
+phase two in `torch_sequences.py`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from bpnet.attention.dense_ops import fold_heads, unfold_heads
+from bpnet.attention.inputs import AttnInputs
 from bpnet.attention.merge import merge_pair
-from bpnet.attention.partials import Partial
+from bpnet.attention.partials import Partial, fold_heads, unfold_heads
 from bpnet.attention.plan import AttnPlan, Segment
-from bpnet.attention.sequence_ops import sequence_attention
+from bpnet.attention.torch_sequences import sequence_attention
 
 # A private segment of so many bytes of keys and values a layer, or tokens, gets a call of its own,
 # which reads it where it lies. Shorter ones are copied into one padded block, once a plan; while
@@ -27,53 +28,38 @@ LONG_TOKENS = 128
 Part = tuple[slice, Tensor, Tensor, Segment]
 
 
-def tree_attention(
-    q: Tensor,
-    plan: AttnPlan,
-    layer: int,
-    own_k: Tensor | None,
-    own_v: Tensor | None,
-    scale: float,
-    causal: bool,
-    partial: Partial,
-    needs_lse: bool = True,
-    expand: bool = False,
+def torch_attention(
+    inputs: AttnInputs, partial: Partial, expand: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Attention in two phases.
 
     Args:
-        q: Queries (rows, H, d) in the plan's order.
-        plan: The plan.
-        layer: Layer of the stored keys.
-        own_k: Keys of the new tokens (rows, num_kv_heads, d), or None.
-        own_v: Their values, or None.
-        scale: Factor of the logits.
-        causal: Whether a new token sees only those of its sequence up to itself.
+        inputs: The call.
         partial: Attention over one block of keys.
-        needs_lse: Whether the log-sum-exp is asked for.
         expand: Read a segment again for each sequence, as ordinary batched attention does
             (backend "expanded"); the keys are not copied for it.
 
     Returns:
         Outputs (rows, H, d) and log-sum-exp (rows, H), or None.
     """
+    plan, layer, needs_lse = inputs.plan, inputs.layer, inputs.needs_lse
     levels, short = plan.keep("phases", lambda: split_phases(plan))
     parts = plan.keep(("parts", layer), lambda: [_parts(plan, level, layer) for level in levels])
     state: tuple[Tensor, Tensor] | None = None
-    if own_k is not None or any(short):
-        state = sequence_attention(q, plan, layer, short, own_k, own_v, scale, causal, partial)
+    if inputs.has_own or any(short):
+        state = sequence_attention(inputs, short, partial)
     if parts:
-        folded = fold_heads(q, plan.layout.num_kv_heads)
+        folded = fold_heads(inputs.q, inputs.group)
     for number, level in enumerate(parts):
-        more = _level_attention(folded, plan, level, scale, partial, expand)
+        more = _level_attention(folded, inputs, level, partial, expand)
         if state is None:
             state = more
             continue
         # With new tokens every row sees at least one key already.
         last = number == len(parts) - 1 and not needs_lse
-        state = merge_pair(*state, *more, finite=own_k is not None, only_out=last)
+        state = merge_pair(*state, *more, finite=inputs.has_own, only_out=last)
     assert state is not None  # attend() has seen that each row sees something
-    return state[0].to(q.dtype), state[1] if needs_lse else None
+    return state[0].to(inputs.q.dtype), state[1] if needs_lse else None
 
 
 def _parts(plan: AttnPlan, level: list[Segment], layer: int) -> list[Part]:
@@ -81,27 +67,27 @@ def _parts(plan: AttnPlan, level: list[Segment], layer: int) -> list[Part]:
 
 
 def _level_attention(
-    q: Tensor, plan: AttnPlan, level: list[Part], scale: float, partial: Partial, expand: bool
+    folded: Tensor, inputs: AttnInputs, level: list[Part], partial: Partial, expand: bool
 ) -> tuple[Tensor, Tensor]:
     """Segments that are side by side: each for its rows; rows without one see nothing here."""
-    group = q.shape[1] // plan.num_rows
+    plan, group = inputs.plan, inputs.group
     out: Tensor | None = None
     for rows, k, v, segment in level:
         whole = segment.num_sequences == plan.num_sequences
-        some_q = q if whole else q[:, rows.start * group : rows.stop * group]
+        q = folded if whole else folded[:, rows.start * group : rows.stop * group]
         if expand:
-            found = _one_by_one(some_q, plan, segment, k, v, scale, partial)
+            some, some_lse = _one_by_one(q, inputs, segment, k, v, partial)
         else:
-            found = partial(some_q[None], k, v, scale, None)
-            found = found[0][0], found[1][0]
-        some, some_lse = (unfold_heads(one, group) for one in found)
+            some, some_lse = partial(q.unsqueeze(0), k, v, inputs.scale, None)
+            some, some_lse = some.squeeze(0), some_lse.squeeze(0)
+        some, some_lse = unfold_heads(some, group), unfold_heads(some_lse, group)
         if whole:
             return some, some_lse
         if out is None:
             # At the precision of the sums: partial results are not rounded a second time.
             size = (plan.num_rows, *some.shape[1:])
-            out = torch.zeros(size, dtype=some_lse.dtype, device=q.device)
-            lse = torch.full(size[:2], -math.inf, dtype=some_lse.dtype, device=q.device)
+            out = torch.zeros(size, dtype=some_lse.dtype, device=folded.device)
+            lse = torch.full(size[:2], -math.inf, dtype=some_lse.dtype, device=folded.device)
         out[rows] = some
         lse[rows] = some_lse
     assert out is not None
@@ -109,19 +95,14 @@ def _level_attention(
 
 
 def _one_by_one(
-    q: Tensor,
-    plan: AttnPlan,
-    segment: Segment,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    partial: Partial,
+    q: Tensor, inputs: AttnInputs, segment: Segment, k: Tensor, v: Tensor, partial: Partial
 ) -> tuple[Tensor, Tensor]:
     """A segment for each of its sequences, or for each row where they have unequal numbers."""
-    counts = set(plan.rows[segment.first : segment.last])
+    counts = set(inputs.plan.rows[segment.first : segment.last])
     num = segment.num_sequences if len(counts) == 1 else q.shape[1]
     batched = torch.unflatten(q, 1, (num, -1)).transpose(0, 1)  # (b, heads, rows, d)
-    out, lse = partial(batched, k.expand(num, -1, -1, -1), v.expand(num, -1, -1, -1), scale, None)
+    k, v = k.expand(num, -1, -1, -1), v.expand(num, -1, -1, -1)
+    out, lse = partial(batched, k, v, inputs.scale, None)
     return out.transpose(0, 1).flatten(1, 2), lse.transpose(0, 1).flatten(1, 2)
 
 
