@@ -16,6 +16,9 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+# PyTorch's kernels are called by torch._name: torch.ops.aten._name looks for the right overload in
+# every call, which takes a tenth of what a short call takes.
+
 # (queries (B, H, M, d), keys (B, H, N, d), values (B, H, N, d), scale, additive mask or None,
 # broadcastable to (B, H, M, N)) -> (out (B, H, M, d), lse (B, H, M))
 Partial = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], tuple[Tensor, Tensor]]
@@ -52,7 +55,7 @@ def flash_partial(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """PyTorch's tiled kernel for CPUs, which never has the logits in memory; as `bmm_partial`."""
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    out, lse = torch._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, False, attn_mask=mask, scale=scale
     )
     return out, lse
@@ -64,7 +67,7 @@ def cuda_flash_partial(
     """PyTorch's tiled kernel for CUDA; what is masked, short blocks, is left to `bmm_partial`."""
     if mask is not None:
         return bmm_partial(q, k, v, scale, mask)
-    found = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
+    found = torch._scaled_dot_product_flash_attention(q, k, v, scale=scale)
     return found[0], found[1]
 
 

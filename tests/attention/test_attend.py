@@ -8,7 +8,7 @@ from forests import Case, cases, plain, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpnet.attention import Costs, KVLayout, PrefixTree, attend
+from bpnet.attention import Costs, KVLayout, PrefixTree, attend, packed
 from bpnet.attention.partials import bmm_partial, flash_is_right, flash_partial
 from bpnet.attention.plan import TreeState, build_plan
 from bpnet.attention.shared import choose_partial
@@ -158,6 +158,21 @@ def test_without_the_tiled_kernel(case: Case) -> None:
         close(got, out, 1e-5)
         close(got_lse, lse, 1e-5)
     assert choose_partial(forest.q, NO_FLASH) is bmm_partial
+
+
+@settings(max_examples=25)
+@given(case=cases())
+def test_few_logits_and_many(case: Case) -> None:
+    """Of a plan that keeps everything packed, few go through two products and a softmax."""
+    forest = plant(case)
+    out, _ = plain(forest, 0)
+    nodes = [sequence.node for sequence in forest.sequences]
+    with pytest.MonkeyPatch.context() as patch:
+        for most in (0, 2**30):
+            patch.setattr(packed, "FEW_LOGITS", most)
+            plan = build_plan(nodes, case.rows, forest.tree.layout, TreeState())
+            got = attend(forest.q, plan, 0, *forest.own, "packed", causal=case.causal)
+            close(got, out, 1e-5)
 
 
 def test_the_tiled_kernel_is_used() -> None:
