@@ -54,8 +54,9 @@ def test_shared_chunks_are_stored_once() -> None:
     assert tree.stats().hits == 8
     assert tree.stats().bytes == 24 * TOKEN
     # The first was split, without a copy, and its handle still means all four chunks.
-    assert torch.equal(content(first), before)
+    assert torch.equal(content(first), before) and torch.equal(first.path_view(), before)
     assert first.parent is second.parent is not None
+    assert first.parent.path_view().data_ptr() == first.store.data.data_ptr()  # not copied
     assert first.parent.store is first.store
     assert tree.match(names("abxq"))[1] == 12
     assert tree.match(names("zz")) == (None, 0)
@@ -104,6 +105,8 @@ def test_fork_and_append() -> None:
     assert [(s.num_tokens, s.first, s.last) for s in plan.segments] == [
         (3, 0, 2), (2, 0, 1), (1, 1, 2),
     ]  # fmt: skip
+    both, left, right = plan.segments
+    assert plan.shared == (both,) and plan.private == ((left,), (right,))
     tree.release(first)
     assert torch.equal(content(second.node)[:, 0], k)
     tree.release(second)

@@ -117,6 +117,7 @@ def test_clips_are_counted_from_the_first() -> None:
     window = ClipGrid(np.array([4.0, 6.0, 9.0]), 9.0)
     batch = collate([dataclasses.replace(sample(2, 1, 4), grid=window), sample(3, 1, 4)])
     assert batch.clip_seconds.tolist() == [[[0, 2], [2, 5], [0, 0]], [[0, 2], [2, 4], [4, 6]]]
+    assert batch.clip_seconds.dtype == torch.float32  # as the clips are, which it is joined to
 
 
 def test_weights_where_they_differ_from_one() -> None:
