@@ -51,7 +51,7 @@ def test_shared_chunks_are_stored_once() -> None:
     before = content(first).clone()
     second = insert(tree, "abxy")
     assert tree.stats().num_tokens == 4 * 6
-    assert tree.stats().hits == 8
+    assert (tree.stats().hits, tree.stats().misses) == (8, 16 + 8)
     assert tree.stats().bytes == 24 * TOKEN
     # The first was split, without a copy, and its handle still means all four chunks.
     assert torch.equal(content(first), before) and torch.equal(first.path_view(), before)
@@ -111,6 +111,9 @@ def test_fork_and_append() -> None:
     assert torch.equal(content(second.node)[:, 0], k)
     tree.release(second)
     assert tree.stats().bytes == 0  # nobody could find a private tail
+    for call in (tree.fork, tree.release, lambda released: tree.plan([released])):
+        with pytest.raises(AttentionError, match="was released"):
+            call(first)
 
 
 def test_a_tail_grows_in_place() -> None:
@@ -336,6 +339,42 @@ def test_several_threads() -> None:
         thread.join()
     assert not failures
     assert tree.stats().bytes <= 200 * TOKEN
+
+
+def test_one_thread_at_a_time() -> None:
+    """While one is inside, every call of another waits."""
+    tree = PrefixTree(LAYOUT, chunk=4)
+    node = insert(tree, "a")
+    tree.pin(node)
+    sequences = [tree.join(node) for _ in range(4)]
+    calls = [
+        lambda: tree.match(names("a")),
+        lambda: insert(tree, "b"),
+        lambda: tree.join(node),
+        lambda: tree.append(sequences[0], *block(1)),
+        lambda: tree.fork(sequences[1]),
+        lambda: tree.release(sequences[2]),
+        lambda: tree.pin(node),
+        lambda: tree.unpin(node),
+        lambda: tree.plan([sequences[3]]),
+        lambda: tree.stats(),
+        lambda: tree.evict(0),
+    ]
+    threads = [threading.Thread(target=call) for call in calls]
+    with tree._lock:
+        for thread in threads:
+            thread.start()
+        threads[-1].join(0.05)
+        assert all(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+    last = threading.Thread(target=tree.clear)
+    with tree._lock:
+        last.start()
+        last.join(0.05)
+        assert node.alive
+    last.join()
+    assert not node.alive
 
 
 def test_errors() -> None:
