@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -141,6 +142,7 @@ def test_what_is_left_stays_until_the_room_is_needed() -> None:
     assert tree.match(names("aa")) == (a, 8)  # b is now the one that was not used for longest
     d = insert(tree, "dd")
     assert [node.alive for node in (a, b, c, d)] == [True, False, True, True]
+    assert tree.stats().evicted == 8
     tree.pin(c)
     sequence = tree.join(a)
     insert(tree, "e")
@@ -183,6 +185,17 @@ def test_who_uses_a_sequence_uses_what_it_begins_with() -> None:
     tree.release(sequence)
     tree.evict(1)
     assert [prompt.alive, other.alive] == [True, False]
+
+
+def test_what_has_just_come_is_not_the_first_to_go() -> None:
+    tree = PrefixTree(LAYOUT, chunk=4)
+    a, b = insert(tree, "a"), insert(tree, "b")
+    tree.match(names("a"))
+    c = insert(tree, "c")
+    for node in (b, a, c):
+        assert node.alive
+        tree.evict(1)
+        assert not node.alive
 
 
 def test_half_of_a_run_can_be_dropped() -> None:
@@ -267,7 +280,9 @@ def test_clear_and_go_on() -> None:
     node = insert(tree, "ab")
     sequences = [tree.join(node) for _ in range(5)]
     tree.append(sequences[0], *block(1))
+    memory = weakref.ref(insert(tree, "c").store)
     tree.clear()
+    assert memory() is None
     stats = tree.stats()
     assert (stats.bytes, stats.num_nodes, stats.pinned_bytes) == (0, 0, 0)
     for call in (

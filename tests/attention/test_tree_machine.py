@@ -78,10 +78,10 @@ TreeMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40
 TestTreeMachine = TreeMachine.TestCase
 
 
-def soak(num_operations: int, seed: int = 0) -> TreeModel:
-    """Random operations with a full check now and then."""
+def soak(num_operations: int, seed: int, budget_tokens: int, every: int) -> TreeModel:
+    """Random operations with a full check every so many of them."""
     rng = random.Random(seed)
-    model = TreeModel(budget_tokens=600)
+    model = TreeModel(budget_tokens)
     for number in range(num_operations):
         draw = rng.getrandbits(30)
         kind = rng.random()
@@ -105,10 +105,18 @@ def soak(num_operations: int, seed: int = 0) -> TreeModel:
             model.plan(draw)
         else:
             model.clear()
-        if number % 5000 == 0:
+        if number % every == 0:
             model.check()
     model.check()
     return model
+
+
+@pytest.mark.parametrize("budget_tokens", [60, 100])
+def test_when_the_room_is_short(budget_tokens: int) -> None:
+    """The machine clears the tree too often to fill it: here most stores meet a full one."""
+    model = soak(1000, seed=0, budget_tokens=budget_tokens, every=3)
+    assert model.num_full > 100
+    assert model.tree.stats().evicted > 500
 
 
 def resident_bytes() -> int:
@@ -128,7 +136,7 @@ def test_soak() -> None:
     counts, sizes = [], []
     for seed, share in ((1, 0.1), (2, 0.9)):
         begun = time.perf_counter()
-        model = soak(int(num_operations * share), seed)
+        model = soak(int(num_operations * share), seed, budget_tokens=600, every=5000)
         speed = num_operations * share / (time.perf_counter() - begun)
         assert model.num_full
         assert model.tree.stats().evicted

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from bpnet.models.proposals import (
     NUM_BLOCKS,
+    _kept_block_overlaps,
     choose,
     expected_iou,
     expected_spans,
     suppress,
     without_repeats,
 )
+from bpnet.models.span_proposer import top_spans
 from bpnet.spans import nms, paired_tiou, tiou
 from bpnet.types import Proposals
 
@@ -143,6 +145,30 @@ def test_other_videos_of_the_batch_change_nothing() -> None:
         )
         assert torch.equal(together.spans[row, :count], alone.spans[0])
         torch.testing.assert_close(together.logits[row, :count][real], alone.logits[0, real])
+
+
+class Chosen(torch.nn.Module):
+    """Both ways from the probabilities of all spans to nine proposals."""
+
+    def forward(self, pairs: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        likely = choose(top_spans(pairs, mask, 9), 9, None)
+        near = choose(expected_spans(pairs, pairs.exp(), mask), 9, 0.5)
+        return (*vars(likely).values(), *vars(near).values())
+
+
+def test_traced_with_an_open_number_of_clips() -> None:
+    """Of few clips, of as many as there are blocks, and of more: all from one graph."""
+    _kept_block_overlaps.cache_clear()  # what a tracer makes must not stay there
+    clips = torch.export.Dim("clips", min=1, max=2 * NUM_BLOCKS)
+    axes = {1: clips, 2: clips}, {1: clips}
+    traced = torch.export.export(
+        Chosen(), pair_logits([20, 7], 20, 0), dynamic_shapes=axes, strict=False
+    ).module()
+    for lengths in ([1, 1], [5, 3], [NUM_BLOCKS, 2], [9, NUM_BLOCKS + 1]):
+        given_ = pair_logits(lengths, max(lengths), 1)
+        for found, expected in zip(traced(*given_), Chosen()(*given_), strict=True):
+            count = expected.shape[1]  # a graph fills up to nine
+            assert torch.equal(found[:, :count], expected)
 
 
 def test_the_choice_sends_no_gradient() -> None:

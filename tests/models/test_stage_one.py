@@ -97,6 +97,7 @@ def test_top_spans_against_brute_force(
         spans = {(int(s), int(e)) for s, e in found.spans[row, :real]}
         assert clear <= spans and len(spans) == real
         assert found.spans[row, real:].tolist() == [[0, length]] * (count - real)
+        assert (found.logits[row, real:] == -1e30).all()
 
 
 def test_top_spans_by_hand() -> None:
@@ -147,8 +148,11 @@ def test_shape_and_masks(make_model: MakeModel, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["context", "pairs"])
 def test_spans_are_one_distribution(make_model: MakeModel, kind: str, training: bool) -> None:
     model = make_model(**KINDS[kind], dropout=0.0)[0].train(training)
-    evidence = propose(model)[0].evidence
+    out, mask = propose(model)
+    evidence = out.evidence
     assert isinstance(evidence, BoundaryLogits)
+    for logits in (evidence.start, evidence.end):
+        assert (logits[~mask] == -1e30).all() and (logits[mask] > -1e3).all()
     shares = evidence.probabilities
     torch.testing.assert_close(shares.sum(dim=(1, 2)), torch.ones(3))
     assert (shares[evidence.pairs == -torch.inf] == 0).all()
