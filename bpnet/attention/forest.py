@@ -151,7 +151,7 @@ class NodeForest:
         while self.num_bytes - to_come > num_bytes and self._queue:
             last_used, _, node = heapq.heappop(self._queue)
             node.queued = False
-            if not node.alive or node.pins or not node.is_leaf:
+            if node.pins or not node.is_leaf:
                 continue  # it is put back when it may be evicted again
             if last_used != node.last_used:
                 self._enqueue(node)
@@ -214,7 +214,7 @@ class NodeForest:
 
     def _enqueue(self, node: Node) -> None:
         """Let a node be found by eviction; only one entry a node, so the queue stays small."""
-        if node.keys and node.alive and not node.queued and not node.pins and node.is_leaf:
+        if node.keys and not node.queued and not node.pins and node.is_leaf:
             node.queued = True
             heapq.heappush(self._queue, (node.last_used, node.serial, node))
 
