@@ -144,16 +144,22 @@ def test_other_videos_of_the_batch_change_nothing() -> None:
             torch.equal(together.mask[row, :count], real) and not together.mask[row, count:].any()
         )
         assert torch.equal(together.spans[row, :count], alone.spans[0])
+        assert (together.logits[row][~together.mask[row]] == -1e30).all()
         torch.testing.assert_close(together.logits[row, :count][real], alone.logits[0, real])
 
 
 class Chosen(torch.nn.Module):
-    """Both ways from the probabilities of all spans to nine proposals."""
+    """Nine proposals: both ways from the probabilities of all spans, and of single clips."""
 
     def forward(self, pairs: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         likely = choose(top_spans(pairs, mask, 9), 9, None)
         near = choose(expected_spans(pairs, pairs.exp(), mask), 9, 0.5)
-        return (*vars(likely).values(), *vars(near).values())
+        places = torch.arange(mask.shape[1]).expand_as(mask).float()
+        clips = Proposals(
+            torch.stack([places, places + 1], dim=-1), pairs.diagonal(dim1=1, dim2=2), mask
+        )
+        single = choose(clips, 9, None)
+        return tuple(value for one in (likely, near, single) for value in vars(one).values())
 
 
 def test_traced_with_an_open_number_of_clips() -> None:
