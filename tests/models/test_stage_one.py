@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from bpnet.models.bpnet import BPNet
 from bpnet.models.encoder import Encoded
-from bpnet.models.span_proposer import BoundaryLogits, top_spans
+from bpnet.models.span_proposer import BoundaryLogits, PairScores, top_spans
 from bpnet.models.stage_one import StageOne
 
 PREDICTORS = ["rnn", "transformer"]
@@ -162,6 +163,19 @@ def test_spans_are_one_distribution(make_model: MakeModel, kind: str, training: 
         torch.testing.assert_close(joint, shares)
         torch.testing.assert_close(evidence.start.exp(), shares.sum(dim=2))
         torch.testing.assert_close(evidence.end.exp(), shares.sum(dim=1))
+
+
+def test_pair_scores_by_a_loop() -> None:
+    """What two clips say together, and what each is worth by itself."""
+    torch.manual_seed(0)
+    module, frames = PairScores(8, 4), torch.randn(2, 3, 8)
+    with torch.no_grad():
+        found = module(frames)
+        starts, ends = module.start(frames), module.end(frames)
+    for row, first, last in itertools.product(range(2), range(3), range(3)):
+        start, end = starts[row, first], ends[row, last]
+        expected = start[1:] @ end[1:] / math.sqrt(4) + start[0] + end[0]
+        torch.testing.assert_close(found[row, first, last], expected)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "context"])
