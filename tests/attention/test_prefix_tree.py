@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bpnet.attention import KVLayout, Node, PrefixTree, attend
 from bpnet.attention.node import Sequence
+from bpnet.attention.prefix_tree import NUM_KEPT_PLANS
 from bpnet.errors import AttentionError, CacheFullError
 
 LAYOUT = KVLayout(2, 1, 4)
@@ -59,7 +60,8 @@ def test_shared_chunks_are_stored_once() -> None:
     assert first.parent is second.parent is not None
     assert first.parent.path_view().data_ptr() == first.store.data.data_ptr()  # not copied
     assert first.parent.store is first.store
-    assert tree.match(names("abxq"))[1] == 12
+    assert tree.match(names("abxq"))[1] == tree.match(names("abx"))[1] == 12
+    assert tree.stats().hits == 8 + 12 + 12
     assert tree.match(names("zz")) == (None, 0)
     assert insert(tree, "abcd") is first
 
@@ -232,6 +234,20 @@ def test_a_stream_is_one_run() -> None:
     assert query.path_tokens == 16
 
 
+def test_no_more_of_a_stream_is_dropped_than_is_asked_for() -> None:
+    """What its store had taken for growth goes too, and counts."""
+    tree = PrefixTree(LAYOUT, chunk=4)
+    nodes = [insert(tree, "a")]
+    for letter in "bcdef":
+        nodes.append(insert(tree, letter, nodes[-1], extend=True))
+    room = tree.stats().bytes // TOKEN - 6 * 4
+    assert room > 0
+    assert tree.evict(2 * TOKEN) == (room + 4) * TOKEN
+    assert [node.alive for node in nodes] == [True] * 5 + [False]
+    assert tree.evict(12 * TOKEN) == 12 * TOKEN
+    assert [node.alive for node in nodes] == [True] * 2 + [False] * 4
+
+
 def test_three_thousand_pieces_are_no_recursion() -> None:
     tree = PrefixTree(LAYOUT, chunk=1)
     node = None
@@ -273,6 +289,17 @@ def test_a_plan_is_good_until_the_tree_changes() -> None:
     plan = tree.plan([sequence])
     tree.release(other)
     assert not plan.is_current
+
+
+def test_old_plans_are_let_go() -> None:
+    tree = PrefixTree(LAYOUT, chunk=4)
+    node = insert(tree, "a")
+    plans = [tree.plan([node], rows) for rows in range(1, NUM_KEPT_PLANS + 1)]
+    assert [tree.plan([node], plan.rows) for plan in plans] == plans
+    another = tree.plan([node, None])
+    assert tree.plan([node], plans[0].rows) is not plans[0]
+    assert tree.plan([node], plans[-1].rows) is plans[-1]
+    assert tree.plan([node, None]) is another
 
 
 def test_clear_and_go_on() -> None:

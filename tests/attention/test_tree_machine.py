@@ -113,9 +113,9 @@ def soak(num_operations: int, seed: int, budget_tokens: int, every: int) -> Tree
 
 @pytest.mark.parametrize("budget_tokens", [60, 100])
 def test_when_the_room_is_short(budget_tokens: int) -> None:
-    """The machine clears the tree too often to fill it: here most stores meet a full one."""
+    """The machine clears the tree too often to fill it: here it is full again and again."""
     model = soak(1000, seed=0, budget_tokens=budget_tokens, every=3)
-    assert model.num_full > 100
+    assert model.num_full > 40
     assert model.tree.stats().evicted > 500
 
 

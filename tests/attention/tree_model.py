@@ -132,8 +132,8 @@ class TreeModel:
         asked = num_tokens % 64 * LAYOUT.token_bytes
         freed = self.tree.evict(asked)
         assert freed == before - self.tree._forest.num_bytes
-        if freed < asked:
-            self._was_full(None)
+        if freed < asked:  # all that is left is in use
+            assert not [node for node in all_nodes(self.tree) if node.is_leaf and not node.pins]
 
     def clear(self) -> None:
         self.tree.clear()
