@@ -291,6 +291,19 @@ def test_a_plan_is_good_until_the_tree_changes() -> None:
     assert not plan.is_current
 
 
+def test_rows_of_the_caller_by_hand() -> None:
+    """Sequences of one node stand together in a plan, and the caller's rows with them."""
+    tree = PrefixTree(LAYOUT, chunk=4)
+    a, b = insert(tree, "a"), insert(tree, "b")
+    assert tree.plan([a, a, b], [1, 3, 2]).caller_rows() is None
+    plan = tree.plan([a, b, a], [1, 2, 3])
+    assert (plan.order, plan.rows, plan.offsets) == ((0, 2, 1), (1, 3, 2), (0, 1, 4, 6))
+    places = plan.caller_rows()
+    assert places is not None and places.tolist() == [0, 3, 4, 5, 1, 2]
+    assert plan.caller_rows() is places  # worked out once
+    assert plan.row_sequences().tolist() == [0, 1, 1, 1, 2, 2]
+
+
 def test_old_plans_are_let_go() -> None:
     tree = PrefixTree(LAYOUT, chunk=4)
     node = insert(tree, "a")
