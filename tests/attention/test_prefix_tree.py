@@ -60,7 +60,7 @@ def test_shared_chunks_are_stored_once() -> None:
     assert first.parent is second.parent is not None
     assert first.parent.path_view().data_ptr() == first.store.data.data_ptr()  # not copied
     assert first.parent.store is first.store
-    assert tree.match(names("abxq"))[1] == tree.match(names("abx"))[1] == 12
+    assert tree.match(names("abxq"))[1] == tree.match(names("abc"))[1] == 12
     assert tree.stats().hits == 8 + 12 + 12
     assert tree.match(names("zz")) == (None, 0)
     assert insert(tree, "abcd") is first
