@@ -32,21 +32,28 @@ class BoundaryLogits:
         end: The same of the last clip *inside* the moment (B, T).
         pairs: Log-probability of every first and last clip together (B, T, T), -inf where the last
             comes before the first or either is padding.
-        probabilities: Of the same spans, 0 where there is none (B, T, T); they sum to 1, which
-            those of independent boundaries do not by themselves. Without gradient.
         mask: Which clips, or cells, are real (B, T).
         widths: Clips in each of them (B,), >= 1.
         overlaps: Logits of the temporal IoU of the same spans with the moment (B, T, T), in
             training; None: they are not predicted.
+        shares: The ``probabilities``, where they have been computed already; else None.
     """
 
     start: Tensor
     end: Tensor
     pairs: Tensor
-    probabilities: Tensor
     mask: Tensor
     widths: Tensor
     overlaps: Tensor | None = None
+    shares: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of the spans of ``pairs``, 0 where there is none (B, T, T); without gradient.
+
+        They sum to 1, which those of independent boundaries do not by themselves.
+        """
+        return (_softmax(self.pairs) if self.shares is None else self.shares).detach()
 
 
 class RnnPredictor(nn.Module):
@@ -192,11 +199,10 @@ class SpanProposer(nn.Module):
         if self.pair_scores is None:
             pairs = F.log_softmax(start, dim=1)[:, :, None] + F.log_softmax(end, dim=1)[:, None]
             pairs = pairs.masked_fill(before | (pairs < NEGATIVE / 2), -torch.inf)
-            return BoundaryLogits(start, end, pairs, _softmax(pairs), mask, widths)
+            return BoundaryLogits(start, end, pairs, mask, widths)
         pairs = self.pair_scores(frames).float()
         pairs = pairs.add_(start[:, :, None]).add_(end[:, None]).masked_fill_(before, least)
-        probabilities = _softmax(pairs)
-        overlaps = None
+        overlaps = shares = None
         if self.training:
             pairs = F.log_softmax(pairs.flatten(1), dim=1).view_as(pairs)
             start, end = pairs.logsumexp(dim=2), pairs.logsumexp(dim=1)
@@ -204,18 +210,20 @@ class SpanProposer(nn.Module):
             if self.overlap_scores is not None:
                 overlaps = self.overlap_scores(frames).float()
         else:
+            shares = _softmax(pairs)
             # The sum of the exponentials is that of the best span over its probability.
-            total = pairs.amax(dim=(1, 2)) - probabilities.amax(dim=(1, 2)).log()
-            pairs = pairs.sub_(total[:, None, None])
+            total = pairs.amax((1, 2), keepdim=True) - shares.amax((1, 2), keepdim=True).log()
+            # A gradient needs what was there; a new table takes longer.
+            pairs = pairs - total if pairs.requires_grad else pairs.sub_(total)
             # To be drawn only: the smallest probabilities may become 0.
-            start, end = (probabilities.sum(dim=one).log() for one in (2, 1))
+            start, end = (shares.sum(dim=one).log() for one in (2, 1))
             start, end = (x.clamp(min=NEGATIVE) for x in (start, end))
-        return BoundaryLogits(start, end, pairs, probabilities, mask, widths, overlaps)
+        return BoundaryLogits(start, end, pairs, mask, widths, overlaps, shares)
 
 
 def _softmax(pairs: Tensor) -> Tensor:
     """Over all spans of a video (B, T, T); not exp(): of minus infinity it takes far longer."""
-    return torch.softmax(pairs.detach().flatten(1), dim=1).view_as(pairs)
+    return torch.softmax(pairs.flatten(1), dim=1).view_as(pairs)
 
 
 def top_spans(pairs: Tensor, video_mask: Tensor, count: int) -> Proposals:

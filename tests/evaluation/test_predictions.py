@@ -48,7 +48,6 @@ def output(
             start=boundary,
             end=boundary.flip(1) if len(spans) == 1 else boundary,
             pairs=torch.zeros(len(spans), 3, 3),
-            probabilities=torch.ones(len(spans), 3, 3) / 9,
             mask=boundary > NONE,
             widths=torch.ones(len(spans)),
         ),

@@ -178,6 +178,23 @@ def test_pair_scores_by_a_loop() -> None:
         torch.testing.assert_close(found[row, first, last], expected)
 
 
+def test_pairs_have_the_gradients_of_training_in_evaluation(make_model: MakeModel) -> None:
+    model = make_model(**KINDS["pairs"], dropout=0.0)[0]
+    video, video_mask = pair((6, 3, 1), 0)
+    query, query_mask = pair((1, 4, 2), 1)
+    found = []
+    for training in (True, False):
+        clips = video.clone().requires_grad_()
+        evidence = run(model.train(training), clips, query, video_mask, query_mask).evidence
+        assert isinstance(evidence, BoundaryLogits)
+        real = evidence.pairs > -torch.inf
+        weights = torch.randn(int(real.sum()), generator=torch.Generator().manual_seed(2))
+        (evidence.pairs[real] * weights).sum().backward()
+        found.append(clips.grad)
+    assert found[0] is not None and found[0].any()
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "context"])
 def test_no_more_spans_than_there_are(make_model: MakeModel, kind: str) -> None:
     out, _ = propose(make_model(**KINDS[kind])[0])
