@@ -159,9 +159,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rounds = args.rounds or (2 if args.quick else 7)
     data = MadeUp(dataclasses.replace(CHARADES, num_videos=1, queries=1))
-    results: dict[str, Any] = {"machine": machine(), "threads": args.threads}
-    results |= {"work": [], "rows": []}
-    results["load_before"] = os.getloadavg()
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "threads": args.threads,
+        "load_before": os.getloadavg(),
+        "work": [],
+        "rows": [],
+    }
     print(described(args.threads))
     for clips in (128, 512) if args.quick else CLIPS:
         models = {name: Asked(data, clips, overrides) for name, overrides in MODELS.items()}
