@@ -60,6 +60,10 @@ def test_choice_by_hand() -> None:
     assert apart.mask.tolist() == [[True, True, True, False]]
     torch.testing.assert_close(apart.logits[0, :3].exp(), torch.tensor([0.4, 0.3, 0.2]))
     assert apart.logits[0, 3] == -1e30
+    # No more than there are; and an overlap of just the limit is not above it.
+    assert choose(found, 9, None).spans.shape == (1, 5, 2)
+    halves = candidates([[0, 2], [0, 4]], [0.6, 0.4])
+    assert choose(halves, 2, 0.5).mask.all() and not choose(halves, 2, 0.49).mask.all()
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0, 0.99), st.integers(0, 10**6))
@@ -175,6 +179,17 @@ def test_traced_with_an_open_number_of_clips() -> None:
         for found, expected in zip(traced(*given_), Chosen()(*given_), strict=True):
             count = expected.shape[1]  # a graph fills up to nine
             assert torch.equal(found[:, :count], expected)
+
+
+def test_neither_a_factor_nor_half_precision_moves_the_expectation() -> None:
+    for num_clips in (9, 2 * NUM_BLOCKS):
+        pairs, mask = pair_logits([num_clips], num_clips, 3)
+        plain = expected_spans(pairs, pairs.exp(), mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = expected_spans(pairs, pairs.exp(), mask)
+        assert torch.equal(half.logits, plain.logits)
+        scaled = expected_spans(pairs, pairs.exp() / 8, mask)
+        torch.testing.assert_close(scaled.logits, plain.logits)
 
 
 def test_the_choice_sends_no_gradient() -> None:
