@@ -78,7 +78,6 @@ class NodeForest:
         """Put the first chunks of a run into a new parent; nothing is copied, no handle moves."""
         cut = num_keys * self.chunk
         upper = Node(node.parent, node.keys[:num_keys], node.store, node.start, cut)
-        upper.last_used = node.last_used
         self._children(node.parent)[upper.keys[0]] = upper
         node.keys = node.keys[num_keys:]
         node.parent = upper

@@ -258,7 +258,7 @@ def build_plan(
     parents = {id(runs[node]): runs.get(node.parent) for node in runs if node is not None}
     for run in ordered:
         parent = parents[id(run)]
-        target = None if parent is None else into.get(id(parent), parent)
+        target = into.get(id(parent), parent)
         if (
             merge
             and target is not None

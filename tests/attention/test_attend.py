@@ -81,6 +81,8 @@ def test_runs_that_lie_together_are_joined() -> None:
     tree.insert(None, [b"a", b"x"], k[:, :, :4], k[:, :, :4])  # splits it behind the first chunk
     assert node.num_tokens == 4
     assert [one.num_tokens for one in tree.plan([node, node]).segments] == [6]
+    apart = build_plan([node, node], [1, 1], tree.layout, TreeState(), merge=False)
+    assert [one.num_tokens for one in apart.segments] == [2, 4]
     upper = node.parent
     assert [one.num_tokens for one in tree.plan([node, upper]).segments] == [2, 4]
 

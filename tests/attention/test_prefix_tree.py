@@ -159,7 +159,7 @@ def test_what_is_left_stays_until_the_room_is_needed() -> None:
     tree.unpin(c)
     insert(tree, "ffffff")
     assert tree.stats().bytes == tree.stats().budget_bytes
-    with pytest.raises(CacheFullError, match="are needed"):
+    with pytest.raises(CacheFullError, match="by 0 pinned nodes"):
         insert(tree, "ggggggg")  # more than the budget: nothing is dropped for it
     assert tree.match(names("ffffff"))[1] == 24
 
@@ -189,15 +189,28 @@ def test_who_uses_a_sequence_uses_what_it_begins_with() -> None:
     assert [prompt.alive, other.alive] == [True, False]
 
 
-def test_what_has_just_come_is_not_the_first_to_go() -> None:
+def test_storing_finding_and_pinning_are_uses() -> None:
     tree = PrefixTree(LAYOUT, chunk=4)
     a, b = insert(tree, "a"), insert(tree, "b")
     tree.match(names("a"))
     c = insert(tree, "c")
-    for node in (b, a, c):
+    tree.pin(b)
+    tree.unpin(b)
+    for node in (a, c, b):
         assert node.alive
         tree.evict(1)
         assert not node.alive
+
+
+def test_growth_drops_no_more_than_it_needs() -> None:
+    tree = PrefixTree(LAYOUT, chunk=4, budget_bytes=12 * TOKEN)
+    other, sequence = insert(tree, "a"), tree.join()
+    for num_tokens in (3, 2):
+        tree.append(sequence, *block(num_tokens))
+    assert other.alive
+    assert tree.stats().bytes == tree.stats().budget_bytes
+    tree.append(sequence, *block(4))
+    assert not other.alive
 
 
 def test_half_of_a_run_can_be_dropped() -> None:
@@ -320,9 +333,10 @@ def test_clear_and_go_on() -> None:
     node = insert(tree, "ab")
     sequences = [tree.join(node) for _ in range(5)]
     tree.append(sequences[0], *block(1))
-    memory = weakref.ref(insert(tree, "c").store)
+    memory = [weakref.ref(insert(tree, letter).store) for letter in "cd"]
+    tree.join(tree.match(names("d"))[0])
     tree.clear()
-    assert memory() is None
+    assert [one() for one in memory] == [None, None]
     stats = tree.stats()
     assert (stats.bytes, stats.num_nodes, stats.pinned_bytes) == (0, 0, 0)
     for call in (
@@ -471,6 +485,7 @@ def test_errors() -> None:
         tree.plan([])
     with pytest.raises(AttentionError, match="rows of 1 sequences: expected one number for 2"):
         tree.plan([node, node], [1])
-    with pytest.raises(AttentionError, match="rows=0: each sequence must have"):
-        tree.plan([node], 0)
+    for rows in (0, [1, 0]):
+        with pytest.raises(AttentionError, match="rows=0: each sequence must have"):
+            tree.plan([node, node], rows)
     assert isinstance(sequence, Sequence)

@@ -195,6 +195,22 @@ def test_pairs_have_the_gradients_of_training_in_evaluation(make_model: MakeMode
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_pairs_add_to_the_boundaries(make_model: MakeModel, training: bool) -> None:
+    values = {"predictor": "linear", "pair_dim": 4, "overlap_weight": 1.0}
+    module = make_model(**values)[0].proposer.train(training)
+    frames, mask = pair((5,), 3)
+    with torch.no_grad():
+        found = module(frames, mask)
+        start, end = module.predictor(frames, mask)
+        scores = module.pair_scores(frames) + start[:, :, None] + end[:, None]
+        overlaps = module.overlap_scores(frames) if training else None
+    real = torch.ones(5, 5).triu() > 0
+    torch.testing.assert_close(found.pairs[:, real], scores[:, real].log_softmax(dim=1))
+    assert (found.pairs[:, ~real] == -torch.inf).all()
+    assert overlaps is found.overlaps is None or torch.equal(found.overlaps, overlaps)
+
+
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "context"])
 def test_no_more_spans_than_there_are(make_model: MakeModel, kind: str) -> None:
     out, _ = propose(make_model(**KINDS[kind])[0])
