@@ -35,7 +35,7 @@ class LossMeans:
         """Add one step.
 
         Args:
-            losses: Scalars by name.
+            losses: Scalars by name; a step without any is none of those that are averaged.
             step: Its number.
 
         Raises:
@@ -49,7 +49,8 @@ class LossMeans:
             )
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.sums["count"] = self.sums.get("count", 0.0) + 1
+        if values:
+            self.sums["count"] = self.sums.get("count", 0.0) + 1
 
     def take(self) -> dict[str, float]:
         """The means, and begin anew."""

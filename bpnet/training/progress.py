@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from bpnet.errors import CheckpointError
-from bpnet.models.grounder import Grounder
 from bpnet.training.metrics_log import LossMeans
 from bpnet.training.state import TrainingState
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class Progress:
+
+class Progress(Generic[Network]):
     """A run between two steps.
 
     Args:
@@ -35,7 +36,7 @@ class Progress:
 
     def __init__(
         self,
-        model: Grounder,
+        model: Network,
         optimizer: Optimizer,
         schedule: LRScheduler,
         scaler: GradScaler | None,
@@ -60,11 +61,11 @@ class Progress:
             )
 
     @property
-    def kept(self) -> Grounder:
+    def kept(self) -> Network:
         """The network that is validated and kept: the average where there is one."""
         if self._averaged is None:
             return self._model
-        return cast(Grounder, self._averaged.module)
+        return cast(Network, self._averaged.module)
 
     @property
     def learning_rate(self) -> float:
@@ -75,7 +76,7 @@ class Progress:
         """Note that the optimiser has stepped.
 
         Args:
-            losses: Scalars of that step by name.
+            losses: Scalars of that step by name; none: there was nothing to learn from.
 
         Raises:
             ConfigError: A loss is not finite.

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from bpnet.config import OptimConfig, TrainConfig
 from bpnet.data.collate import collate
 from bpnet.data.vocabulary import Vocabulary
-from bpnet.errors import CheckpointError
 from bpnet.models.build import Sizes
 from bpnet.settings import raise_faults
 from bpnet.training.batches import EpochBatches
-from bpnet.training.metrics_log import LossMeans, MetricsLog
+from bpnet.training.metrics_log import MetricsLog
 from bpnet.training.optim import build_optimizer, build_schedule
+from bpnet.training.progress import Progress
 from bpnet.training.state import STATE, TrainingState, random_states, restore_random_states
 from bpnet.types import Batch
 from bpnet.weak.evidence import Evidence
@@ -113,67 +113,37 @@ def teach(
     batches = EpochBatches(
         videos, supervision.teacher_batch_size, config.seed, config.trainer.queries_per_video
     )
-    total = supervision.teacher_epochs * len(batches)
-    optim = OptimConfig(lr=supervision.teacher_lr)
-    optimizer = build_optimizer(teacher, optim)
-    schedule = build_schedule(optimizer, optim, total)
-    step, running = 0, LossMeans()
-    path = run_dir / STATE
-    if path.exists():
-        state = TrainingState.load(path)
-        try:
-            teacher.load_state_dict(state.weights)
-        except RuntimeError as err:
-            raise CheckpointError(
-                f"training state {str(path)!r} is that of another teacher, or of other data "
-                f"({' '.join(str(err).split())}): begin a new run"
-            ) from err
-        step, running.sums = state.step, dict(state.running)
-        if step < total:
-            optimizer.load_state_dict(state.optimizer)
-            schedule.load_state_dict(state.schedule)
-            restore_random_states(state.random)
-        log.info("%s: at step %d of %d", run_dir.name, step, total)
-    else:
+    state = TrainingState.load(run_dir / STATE) if (run_dir / STATE).exists() else None
+    if state is None:
         teacher.begin(pairs)
     teacher.to(device)
-
-    def save() -> None:
-        TrainingState(
-            step=step,
-            weights=teacher.state_dict(),
-            averaged={},
-            optimizer=optimizer.state_dict(),
-            schedule=schedule.state_dict(),
-            random=random_states(),
-            best=None,
-            config=settings,
-            running=running.sums,
-            metrics=None,
-            annotations=digest,
-        ).save(path)
-
-    metrics_log = MetricsLog(run_dir, step, config.trainer)
+    optim = OptimConfig(lr=supervision.teacher_lr)
+    total = supervision.teacher_epochs * len(batches)
+    optimizer = build_optimizer(teacher, optim)
+    schedule = build_schedule(optimizer, optim, total)
+    progress = Progress[AnyTeacher](teacher, optimizer, schedule, scaler=None, ema_decay=0.0)
+    if state is not None:
+        progress.restore(state, f"teacher {str(run_dir)!r}")
+        restore_random_states(state.random)
+        log.info("%s: at step %d of %d", run_dir.name, progress.step, total)
+    metrics_log = MetricsLog(run_dir, progress.step, config.trainer)
     loader = _loader(pairs, batches, config)
     teacher.train()
-    bar = tqdm(total=total, initial=step, desc=run_dir.name, unit="step", disable=None)
-    while step < total:
-        epoch, first = divmod(step, len(batches))
+    bar = tqdm(total=total, initial=progress.step, desc=run_dir.name, unit="step", disable=None)
+    while progress.step < total:
+        epoch, first = divmod(progress.step, len(batches))
         batches.begin(epoch, first)
         for batch in loader:
-            if int(batch.video_index[-1]):  # of one video alone nothing can be told apart
-                running.add(_step(teacher, batch.to(device), optimizer, optim), step + 1)
-            schedule.step()
-            step += 1
+            progress.advance(_step(teacher, batch.to(device), optimizer, optim))
             bar.update()
-            if running.sums and (step % LOG_EVERY == 0 or step == total):
-                lr = schedule.get_last_lr()[0]
-                at = {"step": step, "epoch": step / len(batches), "lr": lr}
-                metrics_log.write({**at, **running.take()})
-        if step == total:
+            step = progress.step
+            if progress.running.sums and (step % LOG_EVERY == 0 or step == total):
+                at = {"step": step, "epoch": step / len(batches), "lr": progress.learning_rate}
+                metrics_log.write({**at, **progress.running.take()})
+        if progress.step == total:
             teacher.eval()
             teacher.finish(pairs)
-        save()
+        progress.state(random_states(), settings, digest).save(run_dir / STATE)
     bar.close()
     metrics_log.close()
     teacher.eval()
@@ -185,6 +155,8 @@ def _step(
     optimizer: torch.optim.Optimizer,
     optim: OptimConfig,
 ) -> dict[str, Tensor]:
+    if not int(batch.video_index[-1]):  # of one video alone nothing can be told apart
+        return {}
     optimizer.zero_grad(set_to_none=True)
     losses = teacher.losses(batch)
     losses["total"].backward()  # type: ignore[no-untyped-call]
