@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from bpnet.errors import AnnotationError, ConfigError
 from bpnet.evaluation.answers import Answer
-from bpnet.evaluation.prediction_files import PredictedQuery, PredictionFile
+from bpnet.evaluation.prediction_entries import PredictedQuery
+from bpnet.evaluation.prediction_files import PredictionFile
 from bpnet.types import Annotation
 
 
