@@ -21,12 +21,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from bpnet.errors import BPNetError, ConfigError
 from bpnet.evaluation.predictions import Prediction
 from bpnet.inference.collection import Collection
-from bpnet.inference.encoded import EncodedVideo, encode_pieces, from_tensors, to_tensors
+from bpnet.inference.encoded import EncodedVideo, encode_pieces
+from bpnet.inference.encoded_files import load_encoded, save_encoded
 from bpnet.inference.judge import EncodedQueries, Query
 from bpnet.inference.localizer import Localizer
 from bpnet.inference.opened import POSITIONS_AT_ONCE, Progress, check_wanted
@@ -35,7 +35,6 @@ from bpnet.models.contrast import TEMPERATURE
 from bpnet.models.encoder import joined
 from bpnet.models.fusion import span_weights
 from bpnet.types import FoundMoment
-from bpnet_features.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ class Library:
         return answers
 
     def _load(self, number: int) -> EncodedVideo:
-        return from_tensors(load_file(self._files[self._ids[number]]), self._judge.device)
+        return load_encoded(self._files[self._ids[number]], self._judge.device)
 
 
 def _that_fit(
@@ -304,13 +303,13 @@ def _cached(
     file = folder / f"{videos.content(video_id)[:32]}.safetensors"
     if file.is_file():
         try:
-            return file, from_tensors(load_file(file), localizer.judge.device)
+            return file, load_encoded(file, localizer.judge.device)
         except (SafetensorError, OSError, KeyError) as err:
             log.warning("%s is damaged (%s): the video is encoded again", file, err)
     clips, grid = videos.read(video_id)
     pieces = localizer.reading.pieces(clips, grid, f"video {video_id!r}")
     video = encode_pieces(localizer.judge.model, pieces, grid)
-    write_atomically(file, lambda part: save_file(to_tensors(video), part))
+    save_encoded(video, file)
     return file, video
 
 
