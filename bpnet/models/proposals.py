@@ -65,7 +65,7 @@ def suppress(spans: Tensor, confidence: Tensor, nms: float, count: int) -> tuple
     Returns:
         Confidences (B, count), best first, -inf where no more is left; and their indices.
     """
-    left = confidence.clone()
+    left = confidence
     # Starts beside starts and ends beside ends: all of them are read once for each that is kept.
     spans = spans.transpose(1, 2).contiguous().transpose(1, 2)
     kept, indices = [], []
@@ -153,7 +153,7 @@ def expected_spans(pairs: Tensor, probabilities: Tensor, video_mask: Tensor) -> 
                 ends = torch.stack([first, last + 1], dim=-1)
             else:
                 peaks, index = F.max_pool2d(square[:, None], block, return_indices=True)
-                totals = F.avg_pool2d(shares[:, None], block) * block**2
+                totals = F.avg_pool2d(shares[:, None], block)  # the mean: a video has one size
                 peak, index, total = (x[:, 0, first, last] for x in (peaks, index, totals))
                 ends = torch.stack([index // width, index % width + 1], dim=-1)
             fits = (blocks == block)[:, None]
