@@ -14,7 +14,7 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## make .venv and install the toolkit with its tools
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt bpnet/version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[video,dev]'
