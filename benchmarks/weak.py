@@ -10,9 +10,9 @@ whose annotations are in CHARADES_STA. Every row and seed is a process of its ow
 again. Needs no network.
 
 Rows whose names begin with "teacher" are a teacher's own best spans, without a student. The CNM-
-and CPL-style ones see as many pairs as the weak run does with its teacher and its students; the
-margins are those of CPL's paper. `--rows` chooses some. Scores on made videos compare models with
-one another on the same videos only.
+and CPL-style ones see as many pairs as the weak run does with its teacher and its students; margins
+and learning rate are those of their code. `--rows` chooses some. Scores on made videos compare
+models with one another on the same videos only.
 """
 
 import argparse
@@ -44,7 +44,7 @@ EXPERIMENTS = {"sample": "weak_sample", "planted": "weak_planted_charades"}
 def rows(alone_epochs: int) -> dict[str, tuple[str | None, tuple[str, ...]]]:
     """By name: the teacher that stands alone or None, and the overrides."""
     alone = (WEAK, f"supervision.teacher_epochs={alone_epochs}")
-    gaussian = ("supervision.teachers=[gaussian]", "supervision.teacher_lr=0.001")
+    gaussian = ("supervision.teachers=[gaussian]", "supervision.teacher_lr=0.0004")
     both = "supervision.teachers=[evidence,gaussian]"
     no_pool = "supervision.pool.intervention=none"
     return {

@@ -95,13 +95,6 @@ class GaussianProposals(nn.Module):
         self.decoder = _decoder(config)
         self.masks = nn.Linear(dim, 2 * config.num_masks)
         self.word = nn.Linear(dim, sizes.num_words)
-        # The masks begin spread over the video, and a third of it wide.
-        starts = torch.linspace(0, 1, config.num_masks + 2)[1:-1]
-        with torch.no_grad():
-            self.masks.weight.mul_(0.1)
-            self.masks.bias.copy_(
-                torch.stack([torch.logit(starts), -0.7 + 0 * starts], 1).flatten()
-            )
 
     def begin(self, pairs: QueryDataset) -> None:
         """There is nothing to take."""
@@ -175,21 +168,24 @@ class GaussianProposals(nn.Module):
         return hints
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Clips (B, T, D), with their places, and tokens (B, L, D), without."""
+        """Clips (B, T, D) and tokens (B, L, D), without their places."""
         dropout = self.config.dropout
         clips = self.video(F.dropout(batch.video, dropout, self.training))[batch.video_index]
-        clips = clips + self.places(place_waves(batch.video_mask).to(clips.dtype))
         tokens = self.query(F.dropout(self.tokens(batch), dropout, self.training))
         return clips, tokens
 
     def _locate(self, video: Tensor, query: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Centres and widths of the masks (B, N), as parts of the video."""
         query = query + self.places(place_waves(batch.query_mask).to(query.dtype))
+        # Clips read the words, and one another in order: told their places outright, they learn
+        # where moments mostly are, and a single mask stays there.
+        length = video.shape[1] + 1
         read = self.decoder(
-            torch.cat([query, self.summary.expand(len(query), 1, -1)], dim=1),
-            video,
-            tgt_key_padding_mask=~F.pad(batch.query_mask, (0, 1), value=True),
-            memory_key_padding_mask=~batch.video_mask,
+            torch.cat([video, self.summary.expand(len(video), 1, -1)], dim=1),
+            query,
+            tgt_mask=torch.ones(length, length, dtype=torch.bool, device=video.device).triu(1),
+            tgt_key_padding_mask=~F.pad(batch.video_mask, (0, 1), value=True),
+            memory_key_padding_mask=~batch.query_mask,
         )
         found = torch.sigmoid(self.masks(read[:, -1])).view(len(video), -1, 2)
         widths = found[..., 1] * self.config.most_width

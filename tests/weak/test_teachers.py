@@ -214,11 +214,23 @@ def test_one_mask_is_trained_without_diversity(weak_run: WeakRun, weak_root: Pat
     assert set(several) == {*losses, "diversity"}
 
 
-@pytest.mark.parametrize(("name", "epochs", "least"), [("evidence", 25, 65), ("mil", 25, 40)])
+@pytest.mark.parametrize(
+    ("name", "epochs", "least"),
+    [
+        ("evidence", 25, 65),
+        ("mil", 25, 40),
+        pytest.param("gaussian", 40, 50, marks=pytest.mark.slow),
+    ],
+)
 def test_finds_moments_from_sentences_alone(
     weak_root: Path, tmp_path: Path, name: str, epochs: int, least: float
 ) -> None:
-    run = WeakRun(config(weak_root, supervision__teacher_epochs=epochs), tmp_path)
+    settings = config(
+        weak_root,
+        supervision__teacher_epochs=epochs,
+        supervision__gaussian={"dim": 32, "num_heads": 2, "num_layers": 1},
+    )
+    run = WeakRun(settings, tmp_path)
     assert run.validation is not None
     _, known = run.opinions(run.teacher(name))
     found = span_metrics([known], None, run.validation)
