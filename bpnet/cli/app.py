@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
+from bpnet.cli.paths import must_exist
 from bpnet.errors import CheckpointError, ConfigError
 from bpnet_features.video import video_files
 
@@ -79,8 +80,8 @@ def _check(args: argparse.Namespace) -> None:
             f"the page needs {', '.join(missing)}, which is not installed; run: "
             "pip install 'bpnet-nlvl[app]'"
         )
-    if args.checkpoint is not None and not Path(args.checkpoint).exists():
-        raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
+    if args.checkpoint is not None:
+        must_exist("checkpoint", args.checkpoint, CheckpointError)
     if args.videos is not None and not Path(args.videos).is_dir():
         raise ConfigError(f"--videos {args.videos!r}: no such folder")
 

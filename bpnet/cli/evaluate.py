@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bpnet.cli.paths import must_exist
 from bpnet.cli.several import run_in_all
 from bpnet.config import EvaluateConfig
 from bpnet.errors import CheckpointError, ConfigError
@@ -41,8 +42,8 @@ def _check(values: dict[str, Any], run_dir: Path) -> None:
         raise ConfigError("bias=true: it is told of one evaluation, not of a comparison")
     for config in configs:
         protocol(config.protocol)
-        if config.checkpoint is not None and not Path(config.checkpoint).exists():
-            raise CheckpointError(f"checkpoint {config.checkpoint!r}: no such file or folder")
+        if config.checkpoint is not None:
+            must_exist("checkpoint", config.checkpoint, CheckpointError)
         features = config.data.get("features") or {}
         paths = {
             "predictions": config.predictions,

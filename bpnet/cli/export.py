@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bpnet.cli.paths import must_exist
 from bpnet.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ For example:
 def main(arguments: list[str]) -> None:
     """Export a checkpoint; see ``bpnet export --help``."""
     args = _parser().parse_args(arguments)
-    if not Path(args.checkpoint).exists():  # seen before the heavy imports
-        raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
+    must_exist("checkpoint", args.checkpoint, CheckpointError)
     for name in ("annotations", "features"):
         path = getattr(args, name)
-        if path is not None and args.split is None:
+        if path is None:
+            continue
+        if args.split is None:
             raise ConfigError(f"--{name} {path!r} without --split: nothing is evaluated")
-        if path is not None and not Path(path).exists():
-            raise ConfigError(f"--{name} {path!r}: no such file or folder")
+        must_exist(f"--{name}", path, ConfigError)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
     from bpnet.export.run import export

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bpnet.cli.paths import must_exist
 from bpnet.errors import AnnotationError, CheckpointError, ConfigError, FeatureError
 
 if TYPE_CHECKING:
@@ -168,13 +169,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> None:
     """Everything that can be refused before the heavy imports."""
-    if not Path(args.checkpoint).exists():
-        raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
-    if args.features is not None and not Path(args.features).exists():
-        raise FeatureError(f"features {args.features!r}: no such file or folder")
+    must_exist("checkpoint", args.checkpoint, CheckpointError)
+    if args.features is not None:
+        must_exist("features", args.features, FeatureError)
     if args.library is not None:
-        if not Path(args.library).exists():
-            raise FeatureError(f"library {args.library!r}: no such file or folder")
+        must_exist("library", args.library, FeatureError)
         alone = ("features", "duration", "clips", "srt", "report", "plot")
         given = [f"--{name}" for name in alone if getattr(args, name) is not None]
         if given:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bpnet.cli.extract import add_extraction_options, extraction_of, video_files
+from bpnet.cli.paths import must_exist
 from bpnet.errors import CheckpointError, ConfigError, FeatureError
 
 if TYPE_CHECKING:
@@ -110,11 +111,8 @@ def _extract(args: argparse.Namespace, resources: Resources) -> None:
 
 
 def _localize(args: argparse.Namespace, resources: Resources) -> None:
-    for name in ("checkpoint", "features"):
-        path = getattr(args, name)
-        if not Path(path).exists():
-            kind = CheckpointError if name == "checkpoint" else FeatureError
-            raise kind(f"{name} {path!r}: no such file or folder")
+    must_exist("checkpoint", args.checkpoint, CheckpointError)
+    must_exist("features", args.features, FeatureError)
 
     from bpnet.offline.queries import read_queries
     from bpnet.offline.workers import ANSWERS, LocalizeShard

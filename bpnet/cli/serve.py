@@ -7,8 +7,8 @@ import importlib.util
 import logging
 import os
 import sys
-from pathlib import Path
 
+from bpnet.cli.paths import must_exist
 from bpnet.errors import CheckpointError, ConfigError, FeatureError
 
 _NEEDED = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
@@ -113,10 +113,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"bpnet serve needs {', '.join(missing)}: run: pip install 'bpnet-nlvl[serve]'"
         )
-    if not Path(args.checkpoint).exists():
-        raise CheckpointError(f"checkpoint {args.checkpoint!r}: no such file or folder")
-    if args.features is not None and not Path(args.features).exists():
-        raise FeatureError(f"features {args.features!r}: no such file or folder")
+    must_exist("checkpoint", args.checkpoint, CheckpointError)
+    if args.features is not None:
+        must_exist("features", args.features, FeatureError)
 
 
 if __name__ == "__main__":
