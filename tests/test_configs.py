@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -216,4 +217,5 @@ def test_every_attribute_is_described() -> None:
     weak = (SupervisionConfig, EvidenceConfig, GaussianConfig, MilConfig, PoolConfig)
     for kind in (*kinds, *weak, TrainerConfig, TrainConfig, EvaluateConfig):
         for field in dataclasses.fields(kind):
-            assert f"        {field.name}: " in (kind.__doc__ or ""), (kind, field.name)
+            described = inspect.getdoc(kind) or ""
+            assert f"\n    {field.name}: " in described, (kind, field.name)

@@ -18,8 +18,8 @@ EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socke
           "socket.sendmsg", "urllib.Request", "subprocess.Popen", "os.system", "os.exec",
           "os.posix_spawn", "os.fork", "pickle.find_class")
 def hear(event, args):
-    # Python's own `platform` asks `uname`, for PyTorch.
-    if event in EVENTS and args[:2] != ("uname", ["uname", "-p"]):
+    # For PyTorch, Python's own `platform` asks `uname`; its CUDA build asks where libraries lie.
+    if event in EVENTS and args[:1] not in [("uname",), ("/sbin/ldconfig",)]:
         print(f"HEARD {event} {args!r:.200}", flush=True)
 sys.addaudithook(hear)
 """
