@@ -30,6 +30,7 @@ from bpnet.report import spread
 from bpnet.settings import plain
 from bpnet.training.calibrate import calibrate_best
 from bpnet.training.loop import fit, num_steps
+from bpnet.training.repeatable import repeatable
 from bpnet.training.state import TrainingState, deciding_settings, find_state, keep_best
 from bpnet.training.step import autocast_dtype
 from bpnet.training.validation import Validation, answer, validation_metrics
@@ -154,19 +155,20 @@ def train(
             query_spec=query_spec,
         )
 
-    metrics = fit(
-        model,
-        dataset,
-        config,
-        run_dir,
-        device=device,
-        validate=validate if validation is not None else None,
-        make_checkpoint=make_checkpoint,
-        settings=deciding_settings(config),
-        annotations=digest,
-        state=state,
-        ranks=ranks,
-    )
+    with repeatable(device):
+        metrics = fit(
+            model,
+            dataset,
+            config,
+            run_dir,
+            device=device,
+            validate=validate if validation is not None else None,
+            make_checkpoint=make_checkpoint,
+            settings=deciding_settings(config),
+            annotations=digest,
+            state=state,
+            ranks=ranks,
+        )
     if config.trainer.calibrate and validation is not None:
         calibrate_best(run_dir, validation, config.trainer, device, ranks)
     return metrics

@@ -19,6 +19,7 @@ from bpnet.evaluation.metrics import localization_metrics
 from bpnet.evaluation.predictions import Prediction
 from bpnet.evaluation.protocols import VSLNET
 from bpnet.settings import plain
+from bpnet.training.repeatable import repeatable
 from bpnet.training.run import known_words
 from bpnet.training.state import deciding_settings
 from bpnet.training.validation import answer
@@ -118,15 +119,16 @@ class WeakRun:
             self._vocabulary,
             [query.query for query in self.parts.queries],
         )
-        teach(
-            teacher,
-            self.pairs,
-            self.config,
-            folder,
-            device=self.device,
-            settings=run_settings(self.config),
-            digest=self.parts.files_digest,
-        )
+        with repeatable(self.device):
+            teach(
+                teacher,
+                self.pairs,
+                self.config,
+                folder,
+                device=self.device,
+                settings=run_settings(self.config),
+                digest=self.parts.files_digest,
+            )
         return teacher
 
     def opinions(self, teacher: AnyTeacher) -> tuple[Opinion, Opinion]:
