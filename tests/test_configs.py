@@ -216,6 +216,6 @@ def test_every_attribute_is_described() -> None:
     kinds = (DataConfig, FeaturesConfig, QueryFeaturesConfig, ModelConfig, OptimConfig)
     weak = (SupervisionConfig, EvidenceConfig, GaussianConfig, MilConfig, PoolConfig)
     for kind in (*kinds, *weak, TrainerConfig, TrainConfig, EvaluateConfig):
+        described = inspect.getdoc(kind) or ""  # from Python 3.13 on `__doc__` is dedented
         for field in dataclasses.fields(kind):
-            described = inspect.getdoc(kind) or ""
             assert f"\n    {field.name}: " in described, (kind, field.name)

@@ -48,6 +48,7 @@ def load_encoded(file: Path, device: torch.device) -> EncodedVideo:
 
     Raises:
         SafetensorError: The file is damaged.
+        OSError: It cannot be read.
         KeyError: A tensor is missing.
     """
     tensors = load_file(file)

@@ -144,7 +144,8 @@ def test_moments_lie_in_the_video_best_first(localizer: Localizer, store: Featur
     video = localizer.open_video(store, "v3")
     assert video.duration_seconds == 6.0
     moments = video.localize(QUERY, top=100)
-    assert 2 <= len(moments) < 12  # of 12 proposals, those that lie on no better one
+    # Of 12 proposals, those that lie on no better one: 6 or 7, by the version of PyTorch.
+    assert 2 <= len(moments) <= 7
     assert all(0 <= m.start_seconds < m.end_seconds <= 6.0 for m in moments)
     scores = [moment.score for moment in moments]
     assert scores == sorted(scores, reverse=True)

@@ -19,7 +19,8 @@ EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socke
           "os.posix_spawn", "os.fork", "pickle.find_class")
 def hear(event, args):
     # For PyTorch, Python's own `platform` asks `uname`; its CUDA build asks where libraries lie.
-    if event in EVENTS and args[:1] not in [("uname",), ("/sbin/ldconfig",)]:
+    known = [("uname", ["uname", "-p"]), ("/sbin/ldconfig", ["/sbin/ldconfig", "-p"])]
+    if event in EVENTS and args[:2] not in known:
         print(f"HEARD {event} {args!r:.200}", flush=True)
 sys.addaudithook(hear)
 """
